@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import dregutil
+from dregutil.errors import StoreError
 from dregutil.inventory.contents.database import ContentDatabase
 from dregutil.oci.manifest import parse_manifest
 from dregutil.oci.names import Digest, Repository
@@ -96,3 +97,22 @@ def test_a_store_that_cannot_be_asked_is_passed_over(database: Database, empty: 
     shared.keep([manifest], {})
     shared.fetch([manifest.digest], empty)
     assert empty.missing([manifest.digest]) == [manifest.digest]
+
+
+def test_a_store_that_is_away_is_asked_once(empty: ContentDatabase) -> None:
+    """Each question may take half a minute, and a crawl has thousands."""
+    asked = 0
+
+    class Away:
+        def transaction(self, **_: object) -> None:
+            nonlocal asked
+            asked += 1
+            raise StoreError("it is away")
+
+    contents = SharedContents(Away())  # type: ignore[arg-type]
+    raw = b'{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json"}'
+    manifest = parse_manifest(raw, "application/vnd.oci.image.manifest.v1+json", Digest.of(raw))
+    for _ in range(3):
+        contents.keep([manifest], {})
+        contents.fetch([manifest.digest], empty)
+    assert asked == 1

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from dregutil.apply.cut_off import lost_when_cut_off
 from dregutil.apply.repository import RepositoryRun
-from dregutil.apply.run import Run
+from dregutil.apply.run import AsksHolds, Run, no_holds
 from dregutil.errors import DregutilError, JournalError, LoginError, UnreachableError
 from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
@@ -23,7 +23,6 @@ from dregutil.registry.permit import permitted
 from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each, gather_all
 from dregutil.registry.writer import WritableRegistry
-from dregutil.retention.holds import Holds
 
 __all__ = ["apply_plan"]
 
@@ -41,7 +40,7 @@ async def apply_plan(
     on_swept: Callable[[], None] | None = None,
     on_put_back: Callable[[], None] | None = None,
     stop: asyncio.Event | None = None,
-    holds: Callable[[], Holds] = Holds,
+    holds: AsksHolds = no_holds,
 ) -> RunResult:
     """Carry out `plan`.
 
@@ -50,7 +49,7 @@ async def apply_plan(
     repositories that are left, of a run that other processes may carry out too. `known` is what was seen before: a list
     that omits a tag of it is not believed, and indexes that no tag names hold their children. `readings` are those that
     the plan was made from, taken where they are only seconds old. `holds` returns those of now, and is called before
-    each step; it may raise JournalError, which ends the run.
+    each step; it may raise JournalError, which ends the run: only a store that is away is asked again.
 
     `on_swept` is called for each tag that goes before its manifest, in a large repository, `on_put_back` for each of
     these that comes back. Once `stop` is set, the steps in flight end and no other starts.

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from dregutil.apply.apply import apply_plan
 from dregutil.apply.progress import RunProgress
+from dregutil.apply.run import AsksHolds, no_holds
 from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.known import Known
 from dregutil.journal.oci_layout import LaidOutRecorder
@@ -23,7 +24,6 @@ from dregutil.journal.store import RunStore
 from dregutil.plan.model import Plan
 from dregutil.plan.outcome import RunResult
 from dregutil.registry.reader import Registry
-from dregutil.retention.holds import Holds
 
 __all__ = ["apply_recorded"]
 
@@ -62,7 +62,7 @@ async def apply_recorded(
     seconds: float | None = None,
     stop: asyncio.Event | None = None,
     ends_at: float | None = None,
-    holds: Callable[[], Holds] = Holds,
+    holds: AsksHolds = no_holds,
 ) -> RunResult:
     """Carry out `plan` as `apply_plan` does, under a new record in `store`, or that of `earlier`, this plan cut off.
     The caller holds the store's lock. `seconds` is the estimated duration. No step begins after `ends_at` (of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from dregutil.apply.put_back import if_free, put_back_tags, put_back_unread
 from dregutil.apply.steps import Steps, StepState
@@ -20,9 +20,17 @@ from dregutil.registry.permit import check_permit
 from dregutil.registry.writer import WritableRegistry
 from dregutil.retention.holds import Holds
 
-__all__ = ["Run", "StopRepositoryError", "ends_run"]
+__all__ = ["AsksHolds", "Run", "StopRepositoryError", "ends_run", "no_holds"]
+
+AsksHolds = Callable[[], Awaitable[Holds]]
+"""Asks for the holds of now."""
 
 _AGAIN = 0.2  # seconds, until a store that is away is asked again
+
+
+async def no_holds() -> Holds:
+    """Nothing is held."""
+    return Holds()
 
 
 class StopRepositoryError(Exception):
@@ -53,7 +61,7 @@ class Run:
         self.known = known
         self.recorder = recorder
         self.readings = FreshSurveys()
-        self.holds: Callable[[], Holds] = Holds  # those of now: somebody may hold an image while the run is at work
+        self.holds: AsksHolds = no_holds  # those of now: somebody may hold an image while the run is at work
         self.stop = asyncio.Event()
         self.untagger = Untagger(registry, recorder)
         self._states = {step.number: StepState(step) for step in plan.steps}
@@ -80,7 +88,7 @@ class Run:
         """Those of now, asked for again where a shared store is away, until the lease is over. Raises JournalError."""
         while True:
             try:
-                return self.holds()
+                return await self.holds()
             except StoreError as error:
                 if not error.may_repeat:
                     raise

@@ -24,10 +24,12 @@ from dregutil.session.protected import ProtectedSession
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dregutil.apply.run import AsksHolds
     from dregutil.journal.record import RunHeader, RunRecord
     from dregutil.plan.cleanup import Proposal
     from dregutil.plan.model import Plan
     from dregutil.plan.outcome import RunResult
+    from dregutil.retention.holds import Holds
     from dregutil.session.stop import Stop
 
 __all__ = ["RemovalSession", "damaged_error"]
@@ -176,7 +178,7 @@ class RemovalSession(ProtectedSession):
                 earlier = self.to_resume(earlier.run)
                 if earlier is None:
                     return RunResult((), id=run)
-            holds = await self._with_protected(plan, self._watched_holds())  # under the lock: no undo comes between
+            holds = await self._asked_holds(plan)  # under the lock: no undo comes between
             known = self._known_untagged(*untagged_in)
             async with self.connected() as registry:
                 if not record:
@@ -199,6 +201,20 @@ class RemovalSession(ProtectedSession):
                     )
         self._learn_result(result)
         return result
+
+    async def _asked_holds(self, plan: Plan) -> AsksHolds:
+        """How the holds of now are asked for while a run is at work. A store is asked in a thread, so that answers to
+        DELETEs are read meanwhile."""
+        from dregutil.session.off_loop import OffLoop
+
+        holds = await self._with_protected(plan, self._watched_holds())
+        if self.facts is not None:
+            return OffLoop(holds)
+
+        async def at_once() -> Holds:
+            return holds()
+
+        return at_once
 
     def _learn_result(self, result: RunResult) -> None:
         self._recorded_indexes = None

@@ -9,31 +9,34 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from dregutil.errors import DregutilError, StoreError
 from dregutil.inventory.contents.database import ContentDatabase, in_batches, needs_config
 from dregutil.inventory.contents.from_storage import whole_of
 from dregutil.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from dregutil.oci.names import Digest
-from dregutil.store.database import Database
+from dregutil.store.database import Database, Transaction
 
 __all__ = ["SharedContents"]
 
+_WITHIN = 30.0  # seconds for one question
 _DEEPEST = 10  # indexes within each other
 _COLUMNS = ("digest", "media_type", "deflated", "at")
 
 
 class SharedContents:
-    """The contents that a store has, of all registries."""
+    """The contents that a store has, of all registries. A store that could not be asked once is not asked again: each
+    question may take seconds."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._is_away = False
 
     def fetch(self, digests: Iterable[Digest], into: ContentDatabase) -> None:
         """Bring what is behind digests into the content database of this machine, as far as the store has it. Raises
         CacheError."""
-        with suppress(StoreError):
+        with self._unless_away():
             manifests: dict[Digest, Manifest] = {}
             wanted = list(dict.fromkeys(digests))
             for _ in range(_DEEPEST):
@@ -49,20 +52,32 @@ class SharedContents:
 
     def keep(self, manifests: Collection[Manifest], configs: Mapping[Digest, bytes]) -> None:
         """Add what was read from a registry. Where that fails, others read it again."""
-        with suppress(StoreError):
+        with self._unless_away():
             read = [(one.digest, one.media_type, one.raw) for one in manifests if one.digest.matches(one.raw)]
             read += [(digest, "", raw) for digest, raw in configs.items()]
             known = {digest for digest, _, _ in self.rows([digest for digest, _, _ in read])}
             new = {digest: (media_type, raw) for digest, media_type, raw in read if digest not in known}
-            with self._database.transaction(durable=False) as transaction:
+            with self._transaction() as transaction:
                 (clock,) = transaction.rows("SELECT {now}")[0]
                 rows = ((one, new[one][0], zlib.compress(new[one][1]), clock) for one in sorted(new))
                 transaction.put("content", ("digest",), _COLUMNS, rows)
 
+    def _transaction(self) -> AbstractContextManager[Transaction]:
+        if self._is_away:
+            raise StoreError("the store could not be asked")
+        return self._database.transaction(durable=False, within=_WITHIN)
+
+    @contextmanager
+    def _unless_away(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError:
+            self._is_away = True
+
     def rows(self, digests: Iterable[Digest]) -> Iterator[tuple[str, str, bytes]]:
         """What the store has of digests: digest, media type (empty for a config), and bytes, where they are sound."""
         for some in in_batches(digests):
-            with self._database.transaction(durable=False) as transaction:
+            with self._transaction() as transaction:
                 rows = transaction.rows(
                     "SELECT digest, media_type, deflated FROM content WHERE digest IN {items}", {"items": _json(some)}
                 )

@@ -58,8 +58,8 @@ class Database(Protocol):
     ) -> contextlib.AbstractContextManager[Transaction]:
         """A transaction that is committed at the end of `with`, and rolled back by an exception.
 
-        `durable`: the commit waits for the disk. `within`: after so many seconds without an answer it has failed; None:
-        wait for ever. What raised an error with `may_repeat` left nothing behind.
+        `durable`: the commit waits for the disk. `within`: after so many seconds it has failed if the server does not
+        answer; None: each statement has a minute. What raised an error with `may_repeat` left nothing behind.
         """
 
     def snapshot(self) -> contextlib.AbstractContextManager[Transaction]:

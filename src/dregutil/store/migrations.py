@@ -6,6 +6,7 @@ the database's clock. `line` has the lines of a run's journal, byte for byte as 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -163,7 +164,7 @@ def migrate(database: Database) -> tuple[int, int]:
     """
     if _is_current(database):  # a role that may not make tables need not
         return NEWEST, NEWEST
-    with database.transaction() as transaction:
+    with database.transaction(within=math.inf) as transaction:
         if database.is_postgresql:
             transaction.execute("SET LOCAL statement_timeout = 0")
             transaction.rows("SELECT pg_advisory_xact_lock(:lock)", {"lock": _ADVISORY_LOCK})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import re
 import threading
 import time
@@ -30,6 +31,7 @@ _SETTINGS = {
     "timezone": "UTC",
     "synchronous_commit": "on",  # whatever the server's default is: an intent is on its disk before the DELETE is sent
 }
+_HANGS = 90.0  # seconds without an answer, where a statement may take a minute
 _UNANSWERED = 20_000  # milliseconds until a connection on which nothing is acknowledged counts as lost
 _NOW = "(extract(epoch FROM clock_timestamp())::float8)"
 
@@ -56,13 +58,14 @@ class _Connection(psycopg.Connection[Row]):
 
     _end: float | None = None
 
-    def limit(self, within: float | None) -> None:
-        """Wait so many seconds from now on at most; None: for ever."""
-        self._end = None if within is None else time.monotonic() + within
+    def limit(self, end: float | None) -> None:
+        """Wait until a moment of `time.monotonic`; None: for `_HANGS` seconds for each answer."""
+        self._end = end
 
     def wait(self, gen: Generator[Any, Any, T], *others: Any, **named: Any) -> T:
         try:
-            found: T = super().wait(gen if self._end is None else _until(gen, self._end), *others, **named)
+            end = time.monotonic() + _HANGS if self._end is None else self._end
+            found: T = super().wait(_until(gen, end), *others, **named)
         except _NoAnswerError:
             self.pgconn.finish()  # nothing more is asked on it, no rollback either
             raise
@@ -98,17 +101,23 @@ class PostgresDatabase:
         self._lock = threading.Lock()
 
     def _open(self, stack: contextlib.ExitStack, within: float | None) -> _Connection:
-        """A connection in a transaction. One that was lost while nobody used it is left, and another one made."""
+        """A connection in a transaction. Those that were lost while nobody used them are left, and another one made."""
+        begun = time.monotonic()
+        end = None if within is None else begun + within
         while (connection := self._taken()) is not None:
             try:
-                connection.limit(within)
+                connection.limit(begun + (_PATIENCE if within is None else min(_PATIENCE, within / 2)))
                 stack.enter_context(connection.transaction())
-            except psycopg.OperationalError:
+            except psycopg.OperationalError as error:
                 connection.close()
+                if isinstance(error, _NoAnswerError):
+                    self.close()  # the others would not be answered either
             else:
+                connection.limit(end)
                 return connection
-        connection = self._connect(_PATIENCE if within is None else min(_PATIENCE, max(2, round(within))))
-        connection.limit(within)
+        left = _PATIENCE if end is None else end - time.monotonic()
+        connection = self._connect(max(2, round(min(_PATIENCE, left))))  # libpq knows no shorter time
+        connection.limit(end)
         stack.enter_context(connection.transaction())
         return connection
 
@@ -162,7 +171,7 @@ class PostgresDatabase:
 
     def snapshot(self) -> contextlib.AbstractContextManager[Transaction]:
         isolated = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-        return self._begun(isolated, "SET LOCAL statement_timeout = 0")
+        return self._begun(isolated, "SET LOCAL statement_timeout = 0", within=math.inf)
 
     @contextlib.contextmanager
     def _begun(self, *statements: LiteralString, within: float | None = None) -> Iterator[Transaction]:
