@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dregutil.cli.parser import build_parser
 from images import Pusher
 from program import Program
 from servers import DistributionServer, find_program
@@ -17,6 +19,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
 SECTIONS = re.findall(r"^## `([^\n]*)`\n(.*?)```json\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE)
 EXAMPLES = {title: json.loads(block) for titles, _, block in SECTIONS for title in titles.split("`, `")}
 REPORT = EXAMPLES.pop("report")  # a document of its own; test_report_document compares it
+STORE = ("--store", "sqlite://FOLDER/store.sqlite")
 LINES = {
     "list-repo-names": ["list-repo-names"],
     "list-tag-names": ["list-tag-names"],
@@ -26,6 +29,7 @@ LINES = {
     "remove-repos": ["remove-repos", "-r", "shop/web"],
     "remove-tags": ["remove-tags", "-r", "shop/web", "-t", "1.0", "also"],
     "remove-digests": ["remove-digests", "-r", "shop/web", "DIGEST", "--with-tags", "-y"],
+    "cleanup": ["cleanup", "-f", "clean.yml", "-y"],
     "apply": ["apply", "plan.jsonl", "-y"],
     "remove-tags --dry-run": ["remove-tags", "-r", "shop/web", "-t", "1.0", "also", "--dry-run"],
     "plan show": ["plan", "show", "plan.jsonl"],
@@ -51,6 +55,7 @@ LINES = {
     "why": ["why", "shop/web:1.0", "-f", "policy.yml"],
     "policy check": ["policy", "check", "policy.yml"],
     "pulls": ["pulls", "shop/web:1.0"],
+    "pulls read": ["pulls", "read", "access.log"],
     "collect": [
         "collect",
         "-y",
@@ -63,18 +68,40 @@ LINES = {
     ],
     "config show": ["config", "show"],
     "config path": ["config", "path"],
+    "plans": ["plans", *STORE],
+    "plans show": ["plans", "show", "SUM", *STORE],
+    "plans approve": ["plans", "approve", "SUM", *STORE],
+    "plans reject": ["plans", "reject", "SUM", "--because", "the audit", *STORE],
+    "remove-tags --approve": ["remove-tags", "-r", "shop/web", "-t", "1.0", "also", "--approve", *STORE],
+    "cleanup --approve": ["cleanup", "-f", "clean.yml", "--approve", *STORE],
+    "store migrate": ["store", "migrate", *STORE],
+    "store check": ["store", "check", *STORE],
+    "store import": ["store", "import", "state", *STORE],
+    "store export": ["store", "export", "copy", *STORE],
+    "store export --parquet": ["store", "export", "--parquet", "lake", *STORE],
 }
+NOTHING = {"serve", "listen", "work", "completion", "help", "store grants", "policy import"}
+"""Commands that print no objects."""
 POLICY = """version: 1
 policies:
   - {name: releases, repositories: ["**"], keep: {last: 3}}
   - {name: old, repositories: ["**"], keep: {last: 1}}
 """
+CLEAN = """version: 1
+policies:
+  - {name: clean, repositories: ["**"], keep: {within: 1s}, min_age: 0s, max_remove: 100%}
+"""
+ACCESS = (
+    "127.0.0.1 - - [25/Nov/2026:00:00:02 +0000] "
+    '"GET /v2/shop/web/manifests/1.0 HTTP/1.1" 200 528 "" "containerd/2.1.0"\n'
+)
 
 
 @pytest.fixture
 def program(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path) -> Program:
     config = {"created": "2025-03-01T10:00:00Z", "config": {"Labels": {"team": "web"}}}
-    (tmp_path / "policy.yml").write_text(POLICY)
+    for name, text in (("policy.yml", POLICY), ("clean.yml", CLEAN), ("access.log", ACCESS)):
+        (tmp_path / name).write_text(text)
     image = pusher.push_image("shop/web", "1.0", "also", seed="one", config=config)
     pusher.push_image("shop/web", f"sha256-{image['digest'][7:]}.sig", seed="signature")
     return Program(registry_server.url, tmp_path)
@@ -115,13 +142,31 @@ def prepared(title: str, program: Program, server: DistributionServer) -> list[s
         return [image["digest"] if word == "DIGEST" else word for word in LINES[title]]
     if title == "collect":
         server.stop()
+    if title in ("cleanup", "cleanup --approve"):
+        with Pusher(server.url) as pusher:  # the newest, which stays
+            pusher.push_image("shop/web", "2.0", seed="two", config={"created": "2025-04-01T10:00:00Z"})
+    planned = stored(title, program)
     words = {
+        "SUM": planned,
         "RUN": program.runs[0].name if program.runs else "",
         "STORAGE": str(server.storage),
         "COLLECTOR": find_program(*server.program),
         "CONFIG": str(server.configuration),
     }
-    return [words.get(word, word) for word in LINES[title]]
+    return [words.get(word, word).replace("FOLDER", str(program.folder)) for word in LINES[title]]
+
+
+def stored(title: str, program: Program) -> str:
+    """Prepare a store; the sum of the plan that waits there, empty if none does."""
+    own = [word.replace("FOLDER", str(program.folder)) for word in STORE]
+    if title.startswith("store") and title != "store migrate":
+        assert program.run(*LINES["remove-tags"]).returncode == 0
+        assert program.run("store", "migrate", *own).returncode == 0
+    if title.startswith("store export"):
+        assert program.run("store", "import", "state", *own).returncode == 0
+    if not title.startswith("plans"):
+        return ""
+    return program.run(*LINES["remove-tags"], "--approve", *own).stdout.strip()
 
 
 def compare(example: Any, found: Any) -> None:
@@ -139,4 +184,12 @@ def compare(example: Any, found: Any) -> None:
 
 
 def test_every_command_that_prints_objects_is_documented() -> None:
+    """Each command, and each of the actions of one that has them; without an action, the first is meant."""
     assert set(LINES) == set(EXAMPLES)
+    commands = set()
+    for name, parser in build_parser().command_parsers().items():
+        actions = next((one.choices for one in parser._actions if one.dest == "action" and one.choices), None)
+        commands |= {f"{name} {action}".removesuffix(" list") for action in actions or ()} or {name}
+    documented = {" ".join(takewhile(lambda word: not word.startswith("-"), title.split())) for title in EXAMPLES}
+    missing = {one for one in commands if one.split()[0] not in NOTHING} - NOTHING - documented - {"report"}
+    assert not missing

@@ -182,6 +182,20 @@ def test_a_planner_records_a_plan_that_it_cannot_approve(as_role: AS_ROLE) -> No
     assert not may(approver, "UPDATE plan SET body = ''"), "what was approved stays what was approved"
 
 
+def test_an_approver_approves_takes_it_back_replaces_and_rejects(as_role: AS_ROLE) -> None:
+    planner, approver = Plans(as_role("dregutil_planner")), Plans(as_role("dregutil_approver"))
+    first, second = (
+        planner.add_file(body, registry=KEY, made_by="ann", tags=1, steps=1).sum for body in (b"one", b"two")
+    )
+    assert approver.approve(first, "bob").state == "approved"
+    for change in (planner.approve, planner.withdraw):
+        with pytest.raises(StoreError, match="permission denied"):
+            change(first, "bob")
+    assert approver.withdraw(first, "bob").state == "waiting"
+    assert approver.replace(first)
+    assert approver.reject(second, "bob").state == "rejected"
+
+
 def test_a_planner_claims_nothing_and_records_no_line(as_role: AS_ROLE) -> None:
     for name in ("dregutil_reader", "dregutil_planner", "dregutil_approver"):
         ledger = Ledger(as_role(name))
