@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,18 @@ import pytest
 import dregutil
 from dregutil.errors import NotFoundError, UsageError
 from dregutil.journal.holds import RegistryHolds
+from dregutil.journal.lines import IntentLine, Line
 from dregutil.journal.store import RunStore
+from dregutil.journal.writer import Journal
 from dregutil.oci.names import Repository, Tag
+from dregutil.plan.model import RemovalOptions
+from dregutil.plan.outcome import Result
 from dregutil.retention.holds import Hold
 from images import Pusher, created
 from program import Program
 from servers import DistributionServer
 from servers.http import Answer, Proxy, Request
+from servers.memory import MemoryServer, Switches
 
 POLICY = """version: 1
 defaults: {max_remove: 100%, allow_empty: true}
@@ -156,6 +162,35 @@ def test_a_hold_during_a_run_is_heeded(registry_server: DistributionServer, push
         assert set(pusher.tags("app")) == {"1.39"}
         assert pusher.is_whole("app", "1.39")
         assert "held by somebody" in done.stderr
+
+
+@pytest.mark.parametrize("untag", [False, True])
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_hold_that_is_made_while_an_intent_is_written_is_heeded(
+    *, untag: bool, by_name: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk, or a store that was away, may take long."""
+    with MemoryServer(Switches(untags=by_name)) as server, Pusher(server.url) as pusher:
+        before = push(pusher)
+        if untag:
+            pusher.push_image("app", "stays", seed="1", config=created(99))
+            before = pusher.tags("app")
+        write = Journal._write_durably
+
+        def hold(journal: Journal, lines: Sequence[Line]) -> None:
+            write(journal, lines)
+            if any(isinstance(line, IntentLine) for line in lines):
+                one = Hold(Repository("app"), datetime.now(UTC), Tag("1.1"), by="somebody")
+                RegistryHolds(RunStore(tmp_path), server.url.partition("//")[2]).add(one)
+
+        monkeypatch.setattr(Journal, "_write_durably", hold)
+        with dregutil.open(server.url, state_dir=tmp_path, contents=None, insecure=True) as registry:
+            plan = registry.plan_removal("app", tags=["1.1"], options=RemovalOptions(untag=untag))
+            (outcome,) = registry.apply(plan).outcomes
+        assert outcome.result is Result.LEFT
+        assert "held by somebody" in outcome.why
+        assert pusher.tags("app") == before
+        assert pusher.is_whole("app", "1.1")
 
 
 def test_holds_that_cannot_be_read_refuse_every_removal(pusher: Pusher, program: Program) -> None:

@@ -57,8 +57,9 @@ async def _delete(work: Work, state: StepState) -> None:
         _note_gone(work, state)
         return
     await work.intents.record(state, manifest)
-    if work.looks.is_over:
-        return  # the disk took too long: the next batch has another look
+    await work.live.heed_holds()
+    if work.looks.is_over or not work.intents.covers(state):
+        return  # the disk took too long, or a tag came: the next batch has another look
     # Another step may have read the repository again while this one's intent was written.
     accepted = await _send(work, state)
     if accepted is None:

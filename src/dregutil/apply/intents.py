@@ -40,11 +40,11 @@ class Intents:
         and the step may be dropped by that: look at `dropped` again afterwards. Raises JournalError.
         """
         step = state.step
-        if self._is_covered(state):
+        if self.covers(state):
             return
         async with self._recording:
             graph = self._live.graph
-            if self._is_covered(state):
+            if self.covers(state):
                 return
             own = Intent(step.number, step.repository, graph.tags_of.get(step.digest, step.tags), manifest)
             following = self._steps.following(step, _RECORDED_AHEAD)
@@ -55,7 +55,7 @@ class Intents:
                 if self._steps[number].outcome is None:  # others may have been settled while the disk was written
                     self._steps[number].intend(intent)
 
-    def _is_covered(self, state: StepState) -> bool:
+    def covers(self, state: StepState) -> bool:
         """Whether the intent of a step names all tags that are on its digest, and is durable."""
         step = state.step
         return state.covers(self._live.graph.tags_of.get(step.digest, step.tags))

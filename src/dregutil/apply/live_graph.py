@@ -92,11 +92,22 @@ class LiveReading:
         async with self._renewing:
             holds = await self._run.current_holds()
             is_old = time.monotonic() - self._read_at > look_lives(self._took)
-            if is_old or (holds != self._holds and not holds.are_read(self.graph)):
+            if is_old:
                 await self._read()
-            elif holds != self._holds:
-                pending = self._steps.pending
-                await self._drop(pending, self._gone_before(pending))
+            else:
+                await self._heed(holds)
+
+    async def heed_holds(self) -> None:
+        """Drop the steps that a hold is about which was made since: to write an intent may take long."""
+        async with self._renewing:
+            await self._heed(await self._run.current_holds())
+
+    async def _heed(self, holds: Holds) -> None:
+        if holds != self._holds and not holds.are_read(self.graph):
+            await self._read()
+        elif holds != self._holds:
+            pending = self._steps.pending
+            await self._drop(pending, self._gone_before(pending))
 
     async def read_again(self) -> None:
         """Read again in any case."""

@@ -7,6 +7,7 @@ done. What no longer holds is left with its reason, and its dependents with it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 from dregutil.apply.delete import delete
 from dregutil.apply.last_look import LastLook
@@ -174,6 +175,11 @@ class RepositoryRun:
                 return f"what it belongs to was not removed (step {need})"
         return state.dropped
 
+    async def _why_held(self, state: StepState) -> str:
+        """Why a step is left after all, where somebody has held what it takes while its intent was written."""
+        await self.work.live.heed_holds()
+        return state.dropped
+
     async def _untag(self, state: StepState) -> None:
         """Remove a tag alone; its digest stays."""
         step, run, live = state.step, self._run, self.work.live
@@ -191,7 +197,7 @@ class RepositoryRun:
             intent = Intent(step.number, step.repository, (tag,), manifest, beside=beside)
             state.hand_over(intent)
             self.work.looks.note_gap()
-            why = await run.untagger.untag(intent, self.work.looks.check_copies)
+            why = await run.untagger.untag(intent, self.work.looks.check_copies, partial(self._why_held, state))
             if not why and not run.registry.deletes_tags:
                 self.work.looks.note_untagged(state)
             run.note(step, Result.LEFT if why else Result.REMOVED, why)

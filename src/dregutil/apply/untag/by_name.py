@@ -10,7 +10,16 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from dregutil.apply.put_back import if_free, put_back, put_back_tags
-from dregutil.apply.untag.sweeping import CheckCopies, Originals, Progress, Way, in_groups, is_on, put_tags_back
+from dregutil.apply.untag.sweeping import (
+    CheckCopies,
+    Originals,
+    Progress,
+    Way,
+    WhyLeft,
+    in_groups,
+    is_on,
+    put_tags_back,
+)
 from dregutil.errors import DregutilError, OutcomeUnknownError, ProtocolError, RegistryError
 from dregutil.oci.names import Tag
 from dregutil.plan.outcome import Intent, Recorder
@@ -28,10 +37,17 @@ class ByName(Way):
         self._progress = progress
         self._keeps_others = False  # the server has shown that a tag goes alone
 
-    async def untag(self, intent: Intent, check_copies: CheckCopies) -> str | None:  # noqa: ARG002 - there are no copies
+    async def untag(
+        self,
+        intent: Intent,
+        check_copies: CheckCopies,  # noqa: ARG002 - there are no copies
+        why_left: WhyLeft,
+    ) -> str | None:
         """See `Way`."""
         (tag,) = intent.tags
         await self._recorder.intend(intent)
+        if why := await why_left():
+            return why
         found = await self._registry.resolve(intent.repository, tag)  # other users push while the intent is written
         if found is None:
             return ""

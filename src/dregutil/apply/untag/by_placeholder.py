@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from dregutil.apply.placeholder import Placeholder
 from dregutil.apply.put_back import if_free_or_on
-from dregutil.apply.untag.sweeping import CheckCopies, Originals, Progress, Way, in_groups, is_on, put_tags_back
+from dregutil.apply.untag.sweeping import (
+    CheckCopies,
+    Originals,
+    Progress,
+    Way,
+    WhyLeft,
+    in_groups,
+    is_on,
+    put_tags_back,
+)
 from dregutil.errors import DregutilError
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
@@ -17,6 +26,10 @@ from dregutil.plan.outcome import Intent, Recorder
 from dregutil.registry.writer import WritableRegistry
 
 __all__ = ["ByPlaceholder"]
+
+
+async def _nothing() -> None:
+    pass
 
 
 class ByPlaceholder(Way):
@@ -32,11 +45,17 @@ class ByPlaceholder(Way):
         """What `tag` stood for, where `digest` is a placeholder onto which it was moved."""
         return self._moved.get(digest, {}).get((repository, tag))
 
-    async def untag(self, intent: Intent, check_copies: CheckCopies) -> str:
+    async def untag(self, intent: Intent, check_copies: CheckCopies, why_left: WhyLeft) -> str:
         """See `Way`. `check_copies` is awaited only where the placeholder has to stay: the tag lies there for no longer
         than a look takes."""
-        await self._remove((intent,), lambda: False, check_copies, look_first=False)
-        return ""
+        left: list[str] = []
+
+        async def ask() -> None:
+            if why := await why_left():
+                left.append(why)
+
+        await self._remove((intent,), lambda: bool(left), check_copies, look_first=False, before=ask)
+        return "".join(left)
 
     async def sweep(self, intents: Sequence[Intent], stopped: Callable[[], bool], check_copies: CheckCopies) -> bool:
         """See `Way`. `check_copies` is awaited before the placeholder goes."""
@@ -44,17 +63,25 @@ class ByPlaceholder(Way):
         return True
 
     async def _remove(
-        self, intents: Sequence[Intent], stopped: Callable[[], bool], check_copies: CheckCopies, *, look_first: bool
+        self,
+        intents: Sequence[Intent],
+        stopped: Callable[[], bool],
+        check_copies: CheckCopies,
+        *,
+        look_first: bool,
+        before: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         """Move the tags onto a new placeholder, and delete that; copies are looked for with `look_first`, and where the
-        tags had to be put back in any case."""
+        tags had to be put back in any case. `before` is awaited when an intent is durable, before its tags are
+        moved."""
         repository = intents[0].repository
         ours = Placeholder.new()
         recorded = [replace(intent, placeholder=ours.digest) for intent in intents]
         moved = self._moved[ours.digest] = {}
 
         async def move(intent: Intent) -> bool:
-            for tag in intent.tags:
+            await before()
+            for tag in () if stopped() else intent.tags:
                 if await is_on(self._registry, repository, tag, intent.manifest.digest):
                     moved[repository, tag] = intent.manifest
                     await ours.take(self._registry, repository, tag)

@@ -14,7 +14,7 @@ from dregutil.registry.reader import Registry
 from dregutil.registry.workers import for_each
 from dregutil.registry.writer import WritableRegistry
 
-__all__ = ["CheckCopies", "Originals", "Progress", "Way", "in_groups", "is_on", "put_tags_back"]
+__all__ = ["CheckCopies", "Originals", "Progress", "Way", "WhyLeft", "in_groups", "is_on", "put_tags_back"]
 
 _AT_ONCE = 16
 _GROUP = 256  # intents recorded together
@@ -23,6 +23,8 @@ Originals = dict[tuple[Repository, Tag], Manifest]  # what tags stood for before
 # Called with a placeholder, and with what the tags that were moved onto it stood for. Looks for tags that another user
 # copied from one of these, and gives them what that stood for. Raises DregutilError where it cannot be known which.
 CheckCopies = Callable[[Digest, Mapping[Tag, Manifest]], Awaitable[None]]
+# Asked once the intent of a tag is durable: why the tag is left after all, or an empty string. Raises DregutilError.
+WhyLeft = Callable[[], Awaitable[str]]
 
 
 @dataclass(slots=True)
@@ -41,7 +43,7 @@ class Progress:
 class Way(Protocol):
     """A way of removing tags."""
 
-    async def untag(self, intent: Intent, check_copies: CheckCopies) -> str | None:
+    async def untag(self, intent: Intent, check_copies: CheckCopies, why_left: WhyLeft) -> str | None:
         """Remove the one tag of `intent`, which was on its manifest just before; those beside it stay.
 
         Returns an empty string where it went, else why it was left; None where the server has not this way. Raises

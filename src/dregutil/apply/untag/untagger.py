@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from dregutil.apply.untag.by_name import ByName
 from dregutil.apply.untag.by_placeholder import ByPlaceholder
-from dregutil.apply.untag.sweeping import CheckCopies, Progress
+from dregutil.apply.untag.sweeping import CheckCopies, Progress, WhyLeft
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.plan.outcome import Intent, Recorder
@@ -17,6 +17,10 @@ __all__ = ["Untagger"]
 
 async def _no_check(_: Digest, __: Mapping[Tag, Manifest]) -> None:
     pass
+
+
+async def _not_left() -> str:
+    return ""
 
 
 class Untagger:
@@ -32,11 +36,11 @@ class Untagger:
         """What `tag` stood for, where `digest` is a placeholder onto which this run moved it."""
         return self._by_placeholder.original(repository, tag, digest)
 
-    async def untag(self, intent: Intent, check_copies: CheckCopies = _no_check) -> str:
+    async def untag(self, intent: Intent, check_copies: CheckCopies = _no_check, why_left: WhyLeft = _not_left) -> str:
         """Remove the one tag of `intent`; those beside it stay. Returns why not, or an empty string.
 
-        `check_copies` is awaited where a placeholder has to stay. Raises DregutilError where the registry did not do as
-        asked; the tag, or what it took along, was put back.
+        `check_copies` is awaited where a placeholder has to stay, `why_left` once the intent is durable. Raises
+        DregutilError where the registry did not do as asked; the tag, or what it took along, was put back.
         """
         (tag,) = intent.tags
         found = await self._registry.resolve(intent.repository, tag)
@@ -44,8 +48,8 @@ class Untagger:
             return ""
         if found.digest != intent.manifest.digest:
             return f"'{tag}' has moved to {found.digest.short}"
-        why = await self._by_name.untag(intent, check_copies) if self._registry.deletes_tags else None
-        return await self._by_placeholder.untag(intent, check_copies) if why is None else why
+        why = await self._by_name.untag(intent, check_copies, why_left) if self._registry.deletes_tags else None
+        return await self._by_placeholder.untag(intent, check_copies, why_left) if why is None else why
 
     async def untag_recorded(self, intent: Intent) -> bool:
         """Remove the tags of an intent that is recorded, by name; False where the server cannot, or one has moved.
