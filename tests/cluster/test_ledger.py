@@ -350,3 +350,18 @@ def test_a_database_that_does_not_answer_says_what_to_do() -> None:
     with pytest.raises(StoreError) as raised:
         migrate(open_database(StoreAddress.parse("postgresql://nobody@127.0.0.1:1/none")))
     assert "PGPASSFILE" in raised.value.advice
+
+
+def test_a_number_that_a_store_gave_out_again_is_that_of_its_new_holder(ledger: Ledger) -> None:
+    """A store that failed over to a copy may lack the last claim."""
+    run = begun(ledger, "shop/web")
+    lost = claimed(take(ledger, "shop/web", "a")).fence
+    with ledger.database.transaction() as transaction:
+        transaction.execute("UPDATE repository SET fence = fence - 1, holder = '', until = 0")
+    new = claimed(take(ledger, "shop/web", "b")).fence
+    assert new.number == lost.number
+    assert ledger.renew([lost, new]) == [new]
+    with pytest.raises(LeaseLostError):
+        ledger.append(run, [intent("shop/web")], [lost])
+    ledger.release(lost, settled=True)
+    ledger.append(run, [intent("shop/web")], [new])

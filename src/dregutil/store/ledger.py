@@ -300,11 +300,12 @@ _FENCE_OFF = (
 )
 _RENEW_REPOSITORY = (
     "UPDATE repository SET until = {now} + :lease WHERE registry = :key AND name = :name AND fence = :fence"
-    " AND until > {now}"
+    " AND holder = :holder AND until > {now}"
 )
 _RENEW_REGISTRY = "UPDATE registry SET until = {now} + :lease WHERE key = :key AND fence = :fence AND until > {now}"
 _RELEASE_REPOSITORY = (
     "UPDATE repository SET until = 0, holder = '' WHERE registry = :key AND name = :name AND fence = :fence"
+    " AND holder = :holder"
 )
 _RELEASE_REGISTRY = (
     "UPDATE registry SET sharers = sharers - 1, until = CASE WHEN sharers > 1 THEN until ELSE 0 END,"
@@ -321,7 +322,7 @@ _BEGIN = (
 
 
 def _of(fence: Fence) -> dict[str, object]:
-    return {"key": fence.registry, "name": fence.repository, "fence": fence.number}
+    return {"key": fence.registry, "name": fence.repository, "fence": fence.number, "holder": fence.holder}
 
 
 def _needed(entries: Sequence[Entry], held: dict[str, Fence], margin: float) -> list[tuple[Fence, float | None]]:
@@ -355,7 +356,9 @@ def _check(transaction: Transaction, fence: Fence, left: float | None) -> None:
 
     Until the transaction ends nobody can claim it.
     """
-    where = "repository WHERE registry = :key AND name = :name" if fence.repository else "registry WHERE key = :key"
+    # A store that failed over to a copy which lacks the last claim gives its number out again: to another holder.
+    of_one = "repository WHERE registry = :key AND name = :name AND holder = :holder"
+    where = of_one if fence.repository else "registry WHERE key = :key"
     lasts = "" if left is None else " AND until > {now} + :left"
     sql = f"SELECT 1 FROM {where} AND fence = :fence{lasts} {{for_share}}"  # noqa: S608 - our own text
     if not transaction.rows(sql, {**_of(fence), **({} if left is None else {"left": left})}):
