@@ -81,11 +81,8 @@ class ByPlaceholder(Way):
 
         async def move(intent: Intent) -> bool:
             await before()
-            for tag in () if stopped() else intent.tags:
-                if await is_on(self._registry, repository, tag, intent.manifest.digest):
-                    moved[repository, tag] = intent.manifest
-                    await ours.take(self._registry, repository, tag)
-                    self._progress.on_swept()
+            if not stopped():
+                await self._move(intent, ours, moved)
             return True
 
         try:
@@ -108,6 +105,14 @@ class ByPlaceholder(Way):
         await self._put_back(moved, ours)
         await check_copies(ours.digest, _by_tag(moved))
         await ours.delete(self._registry, repository)
+
+    async def _move(self, intent: Intent, ours: Placeholder, moved: Originals) -> None:
+        """Move the tags of an intent that are still on its digest; they are in `moved` before that."""
+        for tag in intent.tags:
+            if await is_on(self._registry, intent.repository, tag, intent.manifest.digest):
+                moved[intent.repository, tag] = intent.manifest
+                await ours.take(self._registry, intent.repository, tag)
+                self._progress.on_swept()
 
     async def _check_gone(self, intent: Intent, ours: Placeholder, on_ours: Sequence[Tag]) -> None:
         """Raise where a tag outlived the placeholder, or never was on it. One of `on_ours` that is on what it stood for
