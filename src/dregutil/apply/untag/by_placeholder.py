@@ -72,8 +72,7 @@ class ByPlaceholder(Way):
         before: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         """Move the tags onto a new placeholder, and delete that; copies are looked for with `look_first`, and where the
-        tags had to be put back in any case. `before` is awaited when an intent is durable, before its tags are
-        moved."""
+        tags had to be put back in any case. `before` is awaited between the intent and the move."""
         repository = intents[0].repository
         ours = Placeholder.new()
         recorded = [replace(intent, placeholder=ours.digest) for intent in intents]
@@ -81,9 +80,7 @@ class ByPlaceholder(Way):
 
         async def move(intent: Intent) -> bool:
             await before()
-            if not stopped():
-                await self._move(intent, ours, moved)
-            return True
+            return stopped() or await self._move(intent, ours, moved)
 
         try:
             await ours.upload_config(self._registry, repository)
@@ -94,8 +91,7 @@ class ByPlaceholder(Way):
                 if look_first:
                     await check_copies(ours.digest, _by_tag(moved))
                 await ours.delete(self._registry, repository)
-                await self._check_gone(first, ours, on_ours)
-                return
+                return await self._check_gone(first, ours, on_ours)
         except BaseException as error:
             await asyncio.shield(self._put_back(moved, ours))
             if isinstance(error, DregutilError):
@@ -106,13 +102,14 @@ class ByPlaceholder(Way):
         await check_copies(ours.digest, _by_tag(moved))
         await ours.delete(self._registry, repository)
 
-    async def _move(self, intent: Intent, ours: Placeholder, moved: Originals) -> None:
-        """Move the tags of an intent that are still on its digest; they are in `moved` before that."""
+    async def _move(self, intent: Intent, ours: Placeholder, moved: Originals) -> bool:
+        """Move the tags of an intent that are still on its digest; they are in `moved` before that. Returns True."""
         for tag in intent.tags:
             if await is_on(self._registry, intent.repository, tag, intent.manifest.digest):
                 moved[intent.repository, tag] = intent.manifest
                 await ours.take(self._registry, intent.repository, tag)
                 self._progress.on_swept()
+        return True
 
     async def _check_gone(self, intent: Intent, ours: Placeholder, on_ours: Sequence[Tag]) -> None:
         """Raise where a tag outlived the placeholder, or never was on it. One of `on_ours` that is on what it stood for
