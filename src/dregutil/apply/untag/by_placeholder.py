@@ -86,12 +86,12 @@ class ByPlaceholder(Way):
             await ours.upload_config(self._registry, repository)
             await in_groups(self._recorder, recorded, move, stopped)
             if not stopped():
-                first = recorded[0]
-                on_ours = [tag for tag in first.tags if await is_on(self._registry, repository, tag, ours.digest)]
+                on_ours = [tag for tag in intents[0].tags if await is_on(self._registry, repository, tag, ours.digest)]
                 if look_first:
                     await check_copies(ours.digest, _by_tag(moved))
                 await ours.delete(self._registry, repository)
-                return await self._check_gone(first, ours, on_ours)
+                await self._check_gone(intents[0], ours, on_ours)
+                return
         except BaseException as error:
             await asyncio.shield(self._put_back(moved, ours))
             if isinstance(error, DregutilError):
