@@ -29,7 +29,6 @@ LEASE = 3.0  # seconds
 TIMEOUT = 0.25  # seconds without an answer; for a DELETE 20 times that
 LIMIT = 20 * TIMEOUT
 REPOSITORIES = tuple(f"team/app{number}" for number in range(8))
-REMOVE = ("remove-tags", "-r", *REPOSITORIES, "-t", "<2", "-y", "--yes-remove", "32")
 _PATIENCE = 60.0
 
 # Stops itself, as a machine that is paused would, when everything is ready to send its DELETE number N.
@@ -62,6 +61,11 @@ CREATE FUNCTION note_lease() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CREATE TRIGGER noted AFTER INSERT OR UPDATE ON repository FOR EACH ROW EXECUTE FUNCTION note_lease();
 """
+
+_INTENTS = (
+    "SELECT repository, fence, at, body, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8"
+    " FROM dregutil.line WHERE kind = 'intent'"
+)
 
 
 # The program with what it needs imported, which waits for its last arguments: a join takes no second then.
@@ -116,14 +120,17 @@ class Held:
 class Cluster:
     """`folder` is for the state folders of the machines. The registry is reached through `proxy`."""
 
-    def __init__(self, postgres: Postgres, registry: DistributionServer, folder: Path) -> None:
+    def __init__(
+        self, postgres: Postgres, registry: DistributionServer, folder: Path, *, names: tuple[str, ...] = REPOSITORIES
+    ) -> None:
         self.postgres = postgres
         self.folder = folder
         self.store = postgres.new_database()
         self.database = self.store.rpartition("/")[2]
+        self.names = names
         self.proxy = HoldingProxy(registry.port)
         self.pusher = Pusher(registry.url)
-        self._registry = registry
+        self.registry = registry
         self.first = ""  # the first process, as a holder of leases
         self._started: list[subprocess.Popen[str]] = []
         database = open_database(StoreAddress.parse(self.store))
@@ -132,11 +139,13 @@ class Cluster:
         self.rows("SET search_path = dregutil; " + _AUDIT)
         self._push()
         self.before = self.digests()
-        self.stays = {name: {tag for tag in self.pusher.tags(name) if tag.startswith("2")} for name in REPOSITORIES}
+        self.stays = {name: {tag for tag in self.before[name][0] if tag.startswith("2")} for name in names}
+        going = sum(len(tags) for tags, _ in self.before.values()) - sum(map(len, self.stays.values()))
+        self.remove = ("remove-tags", "-r", *names, "-t", "<2", "-y", "--yes-remove", str(going))
 
     def _push(self) -> None:
         """In each repository: what is to go shares layers and children with what is to stay."""
-        for name in REPOSITORIES:
+        for name in self.names:
             layer = f"base of {name}".encode()
             shared = self.pusher.push_image(name, seed=f"{name} shared", layers=[layer])
             own = self.pusher.push_image(name, seed=f"{name} own", layers=[layer, b"more"])
@@ -149,8 +158,8 @@ class Cluster:
     def digests(self) -> dict[str, tuple[dict[str, str], frozenset[str]]]:
         """The tags and the manifests of every repository, from the registry's own storage."""
         found = {}
-        for name in REPOSITORIES:
-            revisions = self._registry.storage / "docker/registry/v2/repositories" / name / "_manifests/revisions"
+        for name in self.names:
+            revisions = self.registry.storage / "docker/registry/v2/repositories" / name / "_manifests/revisions"
             links = revisions.glob("sha256/*/link")
             found[name] = (self.pusher.tags(name), frozenset(f"sha256:{link.parent.name}" for link in links))
         return found
@@ -195,7 +204,7 @@ class Cluster:
         one, two = self.ready(first), self.ready(second)
         assert two.stdout is not None
         assert two.stdout.readline() == "ready\n"
-        go_on(one, *REMOVE)
+        go_on(one, *self.remove)
         self._until_held(one)
         self.first = self.holders()[self.proxy.held[0].repository]
         go_on(two, "apply", "--resume", self.run, "-y")
@@ -247,7 +256,7 @@ class Cluster:
 
     @property
     def is_finished(self) -> bool:
-        return bool(self.rows("SELECT bool_and(finished) FROM dregutil.run WHERE undoes = ''")[0][0])
+        return not self.rows("SELECT 1 FROM dregutil.run WHERE undoes = '' AND NOT finished")
 
     def lines(self) -> int:
         return int(self.rows("SELECT count(*) FROM dregutil.line")[0][0])
@@ -259,6 +268,13 @@ class Cluster:
     def holders(self) -> dict[str, str]:
         """Who holds which repository now."""
         return dict(self.rows("SELECT name, holder FROM dregutil.repository WHERE holder <> '' ORDER BY name"))
+
+    def intents(self) -> dict[str, list[tuple[int, float, bytes, float]]]:
+        """The intents of each repository: the fence, when it was recorded, the line, and when it was committed."""
+        found: dict[str, list[tuple[int, float, bytes, float]]] = defaultdict(list)
+        for name, fence, at, body, committed in self.rows(_INTENTS):
+            found[name].append((fence, at, bytes(body), committed))
+        return found
 
     def leases(self) -> dict[str, list[Held]]:
         """Every change of each repository's lease, in order."""
@@ -310,7 +326,7 @@ def check(cluster: Cluster, resumed_by: Machine, undone_by: Machine) -> None:
     check_nothing_else_went(cluster)
     cluster.finish(resumed_by)
     check_nothing_else_went(cluster)
-    for name in REPOSITORIES:
+    for name in cluster.names:
         assert set(cluster.pusher.tags(name)) == cluster.stays[name], f"the run is not whole in {name}"
     check_undo(cluster, undone_by)
 
@@ -347,12 +363,7 @@ def check_leases(leases: dict[str, list[Held]]) -> None:
 
 def check_deletions(cluster: Cluster) -> None:
     """Every DELETE that reached the registry was recorded before, under the newest fence, while its lease was live."""
-    intents = defaultdict(list)
-    for name, fence, at, body, committed in cluster.rows(
-        "SELECT repository, fence, at, body, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8"
-        " FROM dregutil.line WHERE kind = 'intent'"
-    ):
-        intents[name].append((fence, at, bytes(body), committed))
+    intents = cluster.intents()
     leases = cluster.leases()
     for name, found in intents.items():
         for fence, at, _, _ in found:

@@ -14,7 +14,6 @@ import pytest
 
 from many_machines import (
     LIMIT,
-    REMOVE,
     Cluster,
     check,
     check_nothing_else_went,
@@ -116,7 +115,7 @@ def test_one_is_stopped_when_its_request_is_ready_to_be_sent(cluster: Cluster) -
     """Its intent is recorded, its permit was checked, its connection is there: it is checked once more."""
     cluster.proxy.let_go()
     first = cluster.ready(cluster.machine_that_stops("a", _PROBES + 3))
-    go_on(first, *REMOVE)
+    go_on(first, *cluster.remove)
     wait_for(lambda: is_stopped(first))
     second = cluster.machine("b").run("apply", "--resume", cluster.run, "-y")
     assert second.returncode == 0, second.stderr

@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dregutil.errors import StoreError
+from dregutil.errors import PlanRefusedError, StoreError
 from dregutil.store.address import StoreAddress
 from dregutil.store.database import Database, open_database
+from dregutil.store.ledger import Entry, Ledger, NewRun
 from dregutil.store.migrations import NEWEST, migrate
 from dregutil.store.queue_tables import queue_is_current
-from dregutil.store.workers import MOST_TRIES, RegistryState, Tick, Workers
+from dregutil.store.workers import MOST_CONTINUED, MOST_TRIES, RegistryState, Tick, Workers
 
 NIGHTLY = Tick("nightly", 4_000_000_000.0)
 KEY = "registry.example.com"
@@ -72,6 +73,76 @@ def test_a_worker_that_ends_in_good_order_leaves_its_tick_to_another(workers: Wo
         assert workers.claim(NIGHTLY, f"w{number}")
         assert workers.put_back(NIGHTLY, f"w{number}")
         assert workers.lapsed(["nightly"]) == [NIGHTLY]
+
+
+def begin(database: Database, run: str, tick: Tick = NIGHTLY) -> None:
+    Ledger(database).begin(NewRun(run, KEY, tick=tick), lambda _: [Entry("run", b"header")])
+
+
+def test_a_tick_begins_one_run_which_whoever_takes_it_over_continues(workers: Workers, database: Database) -> None:
+    assert workers.claim(NIGHTLY, "w1")
+    assert workers.run_of(NIGHTLY)[0] == ""
+    begin(database, "run-1")
+    with pytest.raises(PlanRefusedError, match="carried out already by the run run-1"):
+        begin(database, "run-2")
+    lapse(database)
+    assert workers.lapsed(["nightly"]) == [NIGHTLY]
+    assert workers.claim(NIGHTLY, "w2")
+    assert workers.run_of(NIGHTLY) == ("run-1", False)
+    with database.transaction() as transaction:
+        transaction.execute("UPDATE run SET finished = TRUE")
+    assert workers.run_of(NIGHTLY) == ("run-1", True)
+    assert workers.end(NIGHTLY, "w2", "done")
+    with pytest.raises(PlanRefusedError, match="carried out already"):  # a worker that slept meanwhile
+        begin(database, "run-3")
+    assert list(Ledger(database).runs()) == ["run-1"]
+
+
+def test_a_tick_whose_run_sent_nothing_may_begin_another(workers: Workers, database: Database) -> None:
+    assert workers.claim(NIGHTLY, "w1")
+    begin(database, "run-1")
+    Ledger(database).discard("run-1")
+    begin(database, "run-2")
+    assert workers.run_of(NIGHTLY) == ("run-2", False)
+
+
+def test_a_run_that_was_cut_off_is_continued_often_and_then_given_up_with_its_name(
+    workers: Workers, database: Database
+) -> None:
+    assert workers.claim(NIGHTLY, "w0")
+    begin(database, "run-1")
+    for number in range(MOST_CONTINUED - 1):
+        assert workers.again(NIGHTLY, f"w{number}", "it answers 503", pause=60)
+        assert workers.lapsed(["nightly"]) == [], "not before the pause is over"
+        lapse(database)
+        assert workers.give_up(["nightly"]) == []
+        assert workers.lapsed(["nightly"]) == [NIGHTLY]
+        assert workers.claim(NIGHTLY, f"w{number + 1}")
+    lapse(database)
+    assert workers.lapsed(["nightly"]) == []
+    assert workers.give_up(["nightly"]) == [(NIGHTLY, "run-1")]
+    assert workers.give_up(["nightly"]) == [], "it is said once"
+    assert not workers.claim(NIGHTLY, "w99")
+
+
+def test_a_run_is_not_continued_long_after_its_time(workers: Workers, database: Database) -> None:
+    for hours, is_continued in ((11, True), (13, False)):
+        tick = Tick("nightly", workers.now() - hours * 3600)
+        assert workers.claim(tick, "w1")
+        begin(database, f"run-{hours}", tick)
+        lapse(database, tick)
+        assert workers.lapsed(["nightly"]) == ([tick] if is_continued else [])
+        assert workers.claim(tick, "w2") == is_continued
+        assert workers.give_up(["nightly"]) == ([] if is_continued else [(tick, f"run-{hours}")])
+        workers.end(tick, "w2", "done")
+
+
+def test_the_tick_of_workers_that_died_before_they_began_is_given_up(workers: Workers, database: Database) -> None:
+    for _ in range(MOST_TRIES):
+        assert workers.give_up(["nightly"]) == []
+        assert workers.claim(NIGHTLY, "w1")
+        lapse(database)
+    assert workers.give_up(["nightly"]) == [(NIGHTLY, "")]
 
 
 def test_of_many_workers_one_claims_a_tick(workers: Workers) -> None:

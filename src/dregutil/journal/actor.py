@@ -2,7 +2,8 @@
 
 `DREGUTIL_ACTOR=USER@HOST` says it instead, for a job in a container, whose user and host say nothing; the user may be a
 mail address. `DREGUTIL_PLANNED_BY` and `DREGUTIL_APPROVED_BY` (a name per line) say who planned and who approved what
-is carried out: `serve` sets them.
+is carried out: `serve` sets them. `DREGUTIL_SCHEDULED` (seconds since 1970, and the name of a schedule) says for which
+time of a schedule this is: `work` sets it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import os
 import pwd
 import socket
+from contextlib import suppress
 
-__all__ = ["approvers", "host_name", "planner", "user_name"]
+__all__ = ["approvers", "host_name", "planner", "scheduled", "user_name"]
 
 
 def user_name() -> str:
@@ -40,6 +42,14 @@ def approvers() -> list[str]:
     """Who approved what is carried out, each once."""
     names = os.environ.get("DREGUTIL_APPROVED_BY", "").split("\n")
     return list(dict.fromkeys(name.strip() for name in names if name.strip()))
+
+
+def scheduled() -> tuple[str, float] | None:
+    """The schedule that this is carried out for, and when it was due, in seconds since 1970; None if for none."""
+    at, _, name = os.environ.get("DREGUTIL_SCHEDULED", "").partition(" ")
+    with suppress(ValueError):
+        return (name, float(at)) if name else None
+    return None
 
 
 def _given() -> tuple[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dregutil.store.workers import Tick
+
 __all__ = ["Entry", "Fence", "NewRun", "Taken", "holder_of"]
 
 
@@ -30,12 +32,14 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run that begins: on the registry with the key `registry`; the run that it undoes, or the sum of its plan."""
+    """A run that begins: on the registry with the key `registry`; the run that it undoes, or the sum of its plan;
+    `tick`: the time of a schedule that it is for."""
 
     name: str
     registry: str
     undoes: str = ""
     plan: str = ""
+    tick: Tick | None = None
 
     @property
     def holder(self) -> str:

@@ -18,6 +18,7 @@ from dregutil.errors import ConflictError, LeaseLostError, StoreError
 from dregutil.store.database import Database, Transaction, first
 from dregutil.store.entries import Entry, Fence, NewRun, Taken, holder_of
 from dregutil.store.plans import begin_plan
+from dregutil.store.workers import begin_tick
 
 __all__ = ["Entry", "Fence", "Ledger", "NewRun", "Taken", "holder_of"]
 
@@ -151,6 +152,8 @@ class Ledger:
                     )
             if run.plan:
                 begin_plan(transaction, run.plan, run.name)
+            if run.tick is not None:
+                begin_tick(transaction, run.tick, run.name)
             values = {"run": run.name, "key": run.registry, "undoes": run.undoes, "plan": run.plan}
             number = int(first(transaction.rows(_BEGIN, values)))
             entries = lines(number)
@@ -197,7 +200,7 @@ class Ledger:
             return True
 
     def discard(self, run: str) -> None:
-        """Remove the record of a run that has no intent; its plan may be begun again.
+        """Remove the record of a run that has no intent; its plan or tick may be begun again.
 
         The run is locked first: another process may be about to record its first intent, which counts.
         """
@@ -210,6 +213,7 @@ class Ledger:
             )
             if removed:
                 transaction.execute(_UNBEGUN, {"run": run})
+                transaction.execute(_TICK_UNBEGUN, {"run": run})
 
     def remove(self, run: str) -> None:
         """Remove the record of a finished run, when it is too old to be undone."""
@@ -279,6 +283,7 @@ class Ledger:
             )
 
 
+_TICK_UNBEGUN = "UPDATE tick SET run = '' WHERE run = :run"
 _UNBEGUN = (  # its worker has it still, or whoever began it by hand leaves it to the next one
     "UPDATE plan SET run = '', state = CASE WHEN until <= {now} THEN 'approved' ELSE state END WHERE run = :run"
 )

@@ -14,7 +14,7 @@ from dregutil.errors import StoreError
 from dregutil.store.database import Database, Transaction, first
 from dregutil.store.fact_tables import facts
 from dregutil.store.queue_tables import QUEUE, queue_is_current, update_queue
-from dregutil.store.workers import WORKERS
+from dregutil.store.workers import RUN_OF_TICK, WORKERS
 
 __all__ = ["NEWEST", "check_version", "migrate", "table_names", "version"]
 
@@ -120,6 +120,7 @@ _STEPS: tuple[tuple[str, str | Callable[[Database], str]], ...] = (
     ("runs, leases, plans and approvals", _RUNS),
     ("what a team knows", facts),
     ("schedules, workers and their queue", WORKERS + QUEUE),
+    ("runs of schedules", RUN_OF_TICK),
 )
 NEWEST = len(_STEPS)
 _TABLE = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)( PARTITION OF)?")

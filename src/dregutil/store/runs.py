@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dregutil.errors import RefusedError, StoreError
 from dregutil.files import lock_file, make_private_folder
-from dregutil.journal.actor import host_name, user_name
+from dregutil.journal.actor import host_name, scheduled, user_name
 from dregutil.journal.claims import Claims
 from dregutil.journal.lines import StepLine
 from dregutil.journal.record import RunHeader, RunRecord
@@ -30,6 +30,7 @@ from dregutil.store.journal import SharedJournal, entry_of
 from dregutil.store.leases import Lease, Leases
 from dregutil.store.ledger import Entry, Ledger, NewRun, holder_of
 from dregutil.store.mirror import COUNT, Mirror
+from dregutil.store.workers import Tick
 
 __all__ = ["SharedRuns"]
 
@@ -69,7 +70,7 @@ class SharedRuns(RunStore):
                     found.append(entry_of(line))
             return found
 
-        new = NewRun(name, key, undoes, "" if undoes else plan_sum(plan))
+        new = NewRun(name, key, undoes) if undoes else NewRun(name, key, plan=plan_sum(plan), tick=_tick())
         whole = self._whole.get(key)
         number = self.ledger.begin(new, lines, None if whole is None else whole.fence)
         folder = self._runs / name
@@ -206,3 +207,8 @@ class SharedRuns(RunStore):
                 f"{error.strerror or error}",
                 advice="name a folder that can be written with --state-dir (DREGUTIL_STATE_DIR)",
             ) from error
+
+
+def _tick() -> Tick | None:
+    found = scheduled()
+    return None if found is None else Tick(*found)

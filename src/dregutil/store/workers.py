@@ -10,12 +10,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from dregutil.errors import PlanRefusedError
 from dregutil.store.database import Database, Transaction, first
 
-__all__ = ["WORKERS", "RegistryState", "Tick", "Workers"]
+__all__ = ["RUN_OF_TICK", "WORKERS", "RegistryState", "Tick", "Workers", "begin_tick"]
 
 LEASE = 60.0  # seconds; renewed when a third of it is over
 MOST_TRIES = 3  # times that a tick is carried out: again if its worker died
+MOST_CONTINUED = 20  # times, once it has begun a run
+CONTINUED = 12 * 3600.0  # seconds after its time in which the run of a tick is continued: later, images may be in use
 _KEPT = 7 * 24 * 3600.0  # seconds that an ended tick stays
 
 WORKERS = """
@@ -39,6 +42,10 @@ CREATE TABLE worker (
     holder TEXT PRIMARY KEY,
     until DOUBLE PRECISION NOT NULL
 );
+"""
+
+RUN_OF_TICK = """
+ALTER TABLE tick ADD COLUMN run TEXT NOT NULL DEFAULT '';
 """
 
 
@@ -90,7 +97,7 @@ class Workers:
             "at": tick.at,
             "holder": holder,
             "lease": self.lease,
-            "most": MOST_TRIES,
+            **_LIMITS,
         }
         with self._database.transaction() as transaction:
             # The row of the schedule is locked until the commit.
@@ -124,12 +131,36 @@ class Workers:
                 transaction.execute(f"UPDATE tick SET holder = '', until = 0, tries = tries - 1{_MINE}", values)
             )
 
+    def again(self, tick: Tick, holder: str, why: str, *, pause: float) -> bool:
+        """Leave a tick whose run was cut off to any worker, in `pause` seconds at the earliest."""
+        values = {"name": tick.schedule, "at": tick.at, "holder": holder, "why": why, "pause": pause}
+        with self._database.transaction() as transaction:
+            sql = f"UPDATE tick SET holder = '', until = {{now}} + :pause, why = :why{_MINE}"
+            return bool(transaction.execute(sql, values))
+
+    def run_of(self, tick: Tick) -> tuple[str, bool]:
+        """The run that a tick has begun, empty if none; and whether it is finished."""
+        with self._database.transaction(durable=False) as transaction:
+            rows = transaction.rows(_RUN, {"name": tick.schedule, "at": tick.at})
+            return (str(rows[0][0]), bool(rows[0][1])) if rows else ("", False)
+
+    def give_up(self, schedules: Collection[str]) -> list[tuple[Tick, str]]:
+        """Let the ticks of these schedules fail that were carried out too often, or whose run was cut off too long ago;
+        returns each with its run, empty if it has none that is unfinished. Each is returned to one worker."""
+        found = []
+        with self._database.transaction() as transaction:
+            for name in schedules:
+                for at, run in transaction.rows(_GIVE_UP, {"name": name, **_LIMITS}):
+                    rows = transaction.rows("SELECT 1 FROM run WHERE name = :run AND NOT finished", {"run": run})
+                    found.append((Tick(name, float(at)), str(run) if rows else ""))
+        return found
+
     def lapsed(self, schedules: Collection[str]) -> list[Tick]:
         """The ticks of these schedules whose worker died or left them."""
         found = []
         with self._database.transaction(durable=False) as transaction:
             for name in schedules:
-                rows = transaction.rows(_LAPSED, {"name": name, "most": MOST_TRIES})
+                rows = transaction.rows(_LAPSED, {"name": name, **_LIMITS})
                 found += [Tick(name, float(row[0])) for row in rows]
         return found
 
@@ -202,14 +233,28 @@ _NEWEST = (
     " (SELECT max(at) AS newest FROM tick WHERE schedule = :name) AS found WHERE name = :name"
 )
 _BUSY = "SELECT 1 FROM tick WHERE schedule = :name AND state = 'running' AND until > {now} LIMIT 1"
+_AGAIN = (
+    "((tick.run = '' AND tick.tries < :most)"
+    " OR (tick.run <> '' AND tick.tries < :most_continued AND tick.at > {now} - :continued))"
+)
+_LIMITS = {"most": MOST_TRIES, "most_continued": MOST_CONTINUED, "continued": CONTINUED}
 _CLAIM = (
     "INSERT INTO tick (schedule, at, holder, until) VALUES (:name, :at, :holder, {now} + :lease)"
     " ON CONFLICT (schedule, at) DO UPDATE SET holder = :holder, until = {now} + :lease, tries = tick.tries + 1"
-    " WHERE tick.state = 'running' AND tick.until <= {now} AND tick.tries < :most RETURNING at"
+    f" WHERE tick.state = 'running' AND tick.until <= {{now}} AND {_AGAIN} RETURNING at"
 )
 _MINE = " WHERE schedule = :name AND at = :at AND state = 'running' AND holder = :holder AND until > {now}"
 _LAPSED = (
-    "SELECT at FROM tick WHERE schedule = :name AND state = 'running' AND until <= {now} AND tries < :most ORDER BY at"
+    f"SELECT at FROM tick WHERE schedule = :name AND state = 'running' AND until <= {{now}} AND {_AGAIN} ORDER BY at"
+)
+_GIVE_UP = (
+    "UPDATE tick SET state = 'failed', holder = '', until = 0, ended = {now}"
+    f" WHERE schedule = :name AND state = 'running' AND until <= {{now}} AND NOT ({_AGAIN}) RETURNING at, run"
+)
+_BEGIN = "UPDATE tick SET run = :run WHERE schedule = :name AND at = :at AND state = 'running' AND run = ''"
+_RUN = (
+    "SELECT tick.run, coalesce(run.finished, TRUE) FROM tick LEFT JOIN run ON run.name = tick.run"
+    " WHERE tick.schedule = :name AND tick.at = :at"
 )
 _FORGET = (
     "DELETE FROM tick WHERE until <= {now} AND at < {now} - :kept"
@@ -223,6 +268,19 @@ _HELD = (
     "SELECT (SELECT count(*) FROM registry WHERE key = :key AND until > {now})"
     " + (SELECT count(*) FROM repository WHERE registry = :key AND until > {now})"
 )
+
+
+def begin_tick(transaction: Transaction, tick: Tick, run: str) -> None:
+    """Note that a run begins to carry out a tick, in the transaction that begins the run. Raises PlanRefusedError for a
+    tick that has begun one, or that is over: another worker did that meanwhile."""
+    values = {"name": tick.schedule, "at": tick.at, "run": run}
+    if not transaction.execute(_BEGIN, values):
+        other = first(transaction.rows("SELECT run FROM tick WHERE schedule = :name AND at = :at", values))
+        by = f" by the run {other}" if other else ""
+        raise PlanRefusedError(
+            f"this time of the schedule {tick.schedule} was carried out already{by}: nothing was removed",
+            advice="`dregutil history` lists the runs",
+        )
 
 
 def _know(transaction: Transaction, key: str, name: str) -> None:

@@ -17,15 +17,13 @@ from dregutil.errors import DregutilError, PlanRefusedError
 from dregutil.files import write_private
 from dregutil.store.plans import Plans, TakenPlan
 from dregutil.work.children import Finished
-from dregutil.work.jobs import DONE, INSIST, Bench, kept, since
+from dregutil.work.jobs import DONE, INSIST, Bench, is_refused, kept, since
 from dregutil.work.site import Registry
 
 __all__ = ["CarryingOut"]
 
-_REFUSED = (2, 5)  # exit codes with which `apply` refuses a plan that it has not begun
 _PAUSE = 30.0  # seconds until a plan is tried again; longer each time
 _REST = 15.0  # seconds until this worker joins a run again
-_LATER = ("is at work on", "may still be changing")  # of messages that another run has the registry
 
 
 class CarryingOut:
@@ -100,7 +98,7 @@ class CarryingOut:
         elif finished.was_stopped:
             await bench.asking.insist(INSIST, self._plans.put_back, plan.sum, bench.holder)
             bench.tell(f"the plan {_short(plan.sum)} was stopped; another worker continues it")
-        elif not run and ended.code in _REFUSED and not any(one in ended.message for one in _LATER):
+        elif not run and is_refused(ended):
             await bench.asking.insist(INSIST, self._plans.failed, plan.sum, bench.holder, ended.message)
             bench.tell(f"the plan {_short(plan.sum)} failed: {ended.message}")
         else:

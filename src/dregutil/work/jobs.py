@@ -9,14 +9,17 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
 from dregutil.errors import StoreError
+from dregutil.serve.child import Ended
 from dregutil.work.account import Account
 from dregutil.work.asking import Asking
 from dregutil.work.children import Children
 from dregutil.work.site import Site
 
-__all__ = ["DONE", "Bench", "kept"]
+__all__ = ["DONE", "INSIST", "Bench", "is_refused", "kept", "since"]
 
 DONE = (0, 3)  # exit codes; 3: done, but something was left, or went wrong and is said
+_REFUSED = (2, 5)  # exit codes with which a command refuses what it has not begun
+_LATER = ("is at work on", "may still be changing")  # of messages that another run has the registry
 INSIST = 90.0  # seconds for the store to note how a job ended
 
 
@@ -68,6 +71,11 @@ async def kept(asking: Asking, lease: float, renew: Callable[[], bool]) -> Async
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def is_refused(ended: Ended) -> bool:
+    """Whether a command refused to begin, and would again."""
+    return ended.code in _REFUSED and not any(one in ended.message for one in _LATER)
 
 
 def since(started: float) -> float:

@@ -189,6 +189,7 @@ class Worker:
         await self._asking.ask(self._plans.forget_old)
         if self._queue is not None:
             await self._queue.sweep()
+        await self._ticking.give_up()
         for tick in await self._asking.ask(self._workers.lapsed, list(self._site.schedules)):
             if self._ticking.may_begin(tick):
                 self._begin(self._claimed(tick))

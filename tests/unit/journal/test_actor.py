@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from dregutil.journal.actor import approvers, host_name, planner, user_name
+from dregutil.journal.actor import approvers, host_name, planner, scheduled, user_name
 
 
 def test_the_environment_says_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,3 +34,16 @@ def test_who_planned_and_who_approved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DREGUTIL_PLANNED_BY", "kim")
     monkeypatch.setenv("DREGUTIL_APPROVED_BY", "lee\n mo, the second \nlee\n\n")
     assert (planner(), approvers()) == ("kim", ["lee", "mo, the second"])
+
+
+def test_for_which_time_of_a_schedule_this_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for said, expected in (
+        ("1764227820.5 every night", ("every night", 1764227820.5)),
+        ("soon nightly", None),
+        ("1764227820", None),
+        ("", None),
+    ):
+        monkeypatch.setenv("DREGUTIL_SCHEDULED", said)
+        assert scheduled() == expected
+    monkeypatch.delenv("DREGUTIL_SCHEDULED")
+    assert scheduled() is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -15,6 +15,7 @@ from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.errors import JournalError
 from dregutil.journal.collections import Collected, CollectionRecord, Collections, collected_by
+from dregutil.journal.history import RunHistory
 from dregutil.journal.oci_layout import write_layout
 from dregutil.journal.record import RunRecord
 from dregutil.journal.removed import collected_runs, undo_states
@@ -64,10 +65,20 @@ def _list(settings: Settings, recorded_here: Recorded) -> int:
         note(settings, why)
     for line in unended_lines(collections):
         note(settings, line)
+    for line in _interrupted(settings, store, records):
+        note(settings, line)
     collected = _collected(records, collections)
     lines = run_lines(records, undone, collected, width=width_of(sys.stdout))
     emit(settings, [run_object(record, undone, collected) for record in records], lines)
     return PARTIAL if damaged or newer else 0
+
+
+def _interrupted(settings: Settings, store: RunStore, records: Sequence[RunRecord]) -> Iterator[str]:
+    """A line for each run that nobody is carrying out, and that is neither finished nor undone."""
+    for registry in dict.fromkeys(record.plan.registry for record in records if record.is_unfinished):
+        if registry and not store.is_locked(registry):
+            for header, how in RunHistory(store, registry).interrupted():
+                yield f"{header.run} was interrupted: {settings.advised(how)} continues it"
 
 
 def _collections(settings: Settings, records: Recorded) -> Collections:

@@ -1,0 +1,126 @@
+"""A scheduled cleanup that is cut off in the middle: whoever carries out its tick again continues its run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dregutil.store.database import Database
+from images import Pusher
+from servers import DistributionServer
+from servers.http import Answer, Proxy, Request
+from team_work import Team, WorkerProcess, wait_until
+
+REPOSITORIES = [f"team/{name}" for name in "abcd"]
+TAGS = ("1.0", "1.1", "2.0", "2.1")
+POLICY = """
+version: 1
+policies:
+  - name: old
+    repositories: ["team/*"]
+    keep: {tags: ["2.*"]}
+    min_age: 0s
+    max_remove: 60%
+"""
+
+
+class Registry(Proxy):
+    """The DELETE of one of `images` takes a moment; `deleted` are those, in order."""
+
+    seconds = 0.1
+
+    def __init__(self, upstream: int) -> None:
+        super().__init__(upstream, before=self._wait)
+        self.images: set[str] = set()
+        self.deleted: list[str] = []
+
+    def _wait(self, request: Request) -> Answer | None:
+        if request.method == "DELETE" and request.reference in self.images:
+            self.deleted.append(request.target)
+            time.sleep(self.seconds)
+        return None
+
+
+@pytest.fixture
+def registry(registry_server: DistributionServer, pusher: Pusher) -> Iterator[Registry]:
+    """With two tags to remove in each repository, and two to keep."""
+    with Registry(registry_server.port) as found:
+        for name in REPOSITORIES:
+            for tag in TAGS:
+                found.images.add(pusher.push_image(name, tag, seed=f"{name} {tag}")["digest"])
+        yield found
+
+
+@pytest.fixture
+def team(tmp_path: Path, store: str, registry: Registry) -> Iterator[Team]:
+    """With a cleanup that is due once, as soon as a worker knows of it."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(POLICY)
+    with Team(tmp_path, store, registry.url) as found:
+        found.timeout = 0.3
+        due = datetime.now(UTC) + timedelta(seconds=3)
+        found.schedules = (
+            f'[schedule.nightly]\nrun = "cleanup"\ncron = "{due.minute} {due.hour} * * * {due.second}"\n'
+            f'args = ["--policy", "{policy}", "-y"]\n'
+        )
+        yield found
+
+
+def is_clean(pusher: Pusher) -> bool:
+    return all(sorted(pusher.tags(name)) == ["2.0", "2.1"] for name in REPOSITORIES)
+
+
+def history(team: Team) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(team.run("ann", "history", "--format=json").stdout)
+    return found
+
+
+def ticks(database: Database) -> list[tuple[str, int, str]]:
+    """The state of each tick, how often it was carried out, and its run."""
+    with database.transaction() as transaction:
+        return [(str(a), int(b), str(c)) for a, b, c in transaction.rows("SELECT state, tries, run FROM tick")]
+
+
+def kill(worker: WorkerProcess) -> None:
+    """As when its machine dies: its processes too."""
+    children = Path(f"/proc/{worker.process.pid}/task/{worker.process.pid}/children").read_text().split()
+    for process in (worker.process.pid, *map(int, children)):
+        os.kill(process, signal.SIGKILL)
+    worker.process.wait(20)
+
+
+def cut_off(team: Team, registry: Registry) -> str:
+    """A worker begins the cleanup, and is killed in the middle of it; the name of its run."""
+    worker = team.worker("w1")
+    wait_until(lambda: registry.deleted or "failed" in worker.said)
+    assert registry.deleted, worker.said
+    kill(worker)
+    assert 0 < len(registry.deleted) < 8
+    (run,) = history(team)
+    assert run["unfinished"]
+    return str(run["run"])
+
+
+def test_when_its_worker_is_killed_another_one_continues_its_run(
+    team: Team, registry: Registry, pusher: Pusher, database: Database
+) -> None:
+    run = cut_off(team, registry)
+    wait_until(lambda: f"{run} was interrupted: `dregutil apply --resume {run}" in team.run("ann", "history").stderr)
+    second = team.worker("w2")
+    wait_until(lambda: "cleanup of schedule nightly is done" in second.said, 60)
+    assert f"continuing {run} of schedule nightly" in second.said
+    assert is_clean(pusher)
+    assert [(one["run"], one["unfinished"], one["removed"]) for one in history(team)] == [(run, False, 8)]
+    assert ticks(database) == [("done", 2, run)]
+    team.run("cy", "undo", "-y")
+    for name in REPOSITORIES:
+        assert sorted(pusher.tags(name)) == sorted(TAGS)
+        assert all(pusher.is_whole(name, tag) for tag in TAGS)
