@@ -21,9 +21,6 @@ from servers.postgres import Postgres
 from serving import Serving
 from sharing import Machine
 
-# A command in this process may leave a connection to the garbage collector; in a process of its own the end closes it.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture
 def filled(pusher: Pusher) -> Pusher:

@@ -27,6 +27,7 @@ def list_removed(args: argparse.Namespace, settings: Settings) -> int:
     with opened(settings) as registry:
         images = registry.removed_images(*args.images, run=args.run, check=args.check)
         code = _note_damage(settings, registry)
+        collected = collected_by(registry.collections()) if images and not args.check else {}
     if not images:
         note(settings, f"no recorded removal on {settings.address.identity} is left to undo")
     elif args.check:
@@ -34,7 +35,6 @@ def list_removed(args: argparse.Namespace, settings: Settings) -> int:
         note(settings, f"{plural(able, 'image')} of {len(images):,} can be put back now")
     else:
         note(settings, "can be put back until the registry collects its garbage; --check asks the registry")
-        collected = collected_by(registry.collections())
         runs = list(dict.fromkeys(image.run for image in images if image.run in collected))
         if runs:
             note(settings, f"garbage was collected since these runs, and not all may be left: {named(runs)}")

@@ -98,6 +98,7 @@ class PostgresDatabase:
     def __init__(self, address: StoreAddress) -> None:
         self.address = address
         self._idle: list[_Connection] = []
+        self._is_closed = False
         self._lock = threading.Lock()
 
     def _open(self, stack: contextlib.ExitStack, within: float | None) -> _Connection:
@@ -111,7 +112,7 @@ class PostgresDatabase:
             except psycopg.OperationalError as error:
                 connection.close()
                 if isinstance(error, _NoAnswerError):
-                    self.close()  # the others would not be answered either
+                    self._close_idle()  # the others would not be answered either
             else:
                 connection.limit(end)
                 return connection
@@ -127,8 +128,11 @@ class PostgresDatabase:
 
     def _put_back(self, connection: _Connection) -> None:
         with self._lock:
-            if not connection.closed:
-                self._idle.append(connection)
+            if not self._is_closed:
+                if not connection.closed:
+                    self._idle.append(connection)
+                return
+        connection.close()  # who asks after the end keeps nothing open
 
     def _connect(self, patience: int) -> _Connection:
         options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
@@ -199,6 +203,10 @@ class PostgresDatabase:
                 self._put_back(connection)
 
     def close(self) -> None:
+        self._is_closed = True
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:

@@ -25,6 +25,7 @@ class SqliteDatabase:
     def __init__(self, address: StoreAddress) -> None:
         self.address = address
         self._idle: list[sqlite3.Connection] = []
+        self._is_closed = False
         self._lock = threading.Lock()
 
     def _connection(self) -> sqlite3.Connection:
@@ -74,9 +75,14 @@ class SqliteDatabase:
             raise
         finally:
             with self._lock:
-                self._idle.append(connection)
+                is_kept = not self._is_closed
+                if is_kept:
+                    self._idle.append(connection)
+            if not is_kept:
+                connection.close()
 
     def close(self) -> None:
+        self._is_closed = True
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
