@@ -137,10 +137,10 @@ class Serving:
         answered = sent(self.port, "POST", self._path(path), self._headers(given | headers), text)
         return self._checked("POST", self._path(path), answered)
 
-    def job(self, answered: Answered) -> dict[str, Any]:
+    def job(self, answered: Answered, **headers: str) -> dict[str, Any]:
         """The job of an answer, once it has ended."""
         assert answered.status == 202, answered
-        found: list[dict[str, Any]] = until(lambda: self._ended(answered.json["id"]))
+        found: list[dict[str, Any]] = until(lambda: self._ended(answered.json["id"], headers))
         return found[0]
 
     def jobs_have_ended(self) -> bool:
@@ -161,8 +161,8 @@ class Serving:
             self._described.check(method, path, answered.status, answered.json if has_body else None)
         return answered
 
-    def _ended(self, job: str) -> list[dict[str, Any]]:
-        found = self.get(f"jobs/{job}").json
+    def _ended(self, job: str, headers: dict[str, str]) -> list[dict[str, Any]]:
+        found = self.get(f"jobs/{job}", **headers).json
         return [found] if found["state"] in ("done", "failed") else []
 
     def _path(self, path: str) -> str:

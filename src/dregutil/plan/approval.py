@@ -29,7 +29,7 @@ __all__ = [
 LASTS = timedelta(hours=24)
 _CLOCK = timedelta(minutes=1)  # an approval that is later than now by more counts for nothing: the clock was set back
 
-State = Literal["waiting", "approved", "running", "done", "failed", "expired", "superseded"]
+State = Literal["waiting", "approved", "running", "done", "failed", "expired", "superseded", "rejected", "lapsed"]
 RunState = Literal["running", "finished", "unfinished"]
 
 _OF_RUN: Mapping[RunState, State] = {"running": "running", "finished": "done", "unfinished": "failed"}
@@ -51,7 +51,8 @@ class Facts:
     `planner` is None if the program made it by itself. `needed`: how many people must approve. `run`: that of the run
     that carries it out, None if none was recorded; `is_taken`: it is about to be carried out; `is_spent`: it was
     carried out, whether the record of that is still there or not. `is_empty`: it removes nothing. `is_replaced`: a
-    newer plan by the policy takes its place. `may_approve` says whether a name still has that role.
+    newer plan by the policy takes its place. `may_approve` says whether a name still has that role. `decided` is the
+    state that a shared store has decided, if the plan is in one, and `why` what it says of that.
     """
 
     plan: str
@@ -64,6 +65,8 @@ class Facts:
     is_empty: bool = False
     is_replaced: bool = False
     may_approve: Callable[[str], bool] = bool
+    decided: State | None = None
+    why: str = ""
 
 
 def one_person(name: str) -> str:
@@ -83,6 +86,8 @@ def state_of(facts: Facts, now: datetime) -> State:
         return _OF_RUN[facts.run]
     if facts.is_taken:
         return "running"
+    if facts.decided is not None:
+        return facts.decided
     if facts.is_spent:
         return "done"
     if len(standing(facts, now)) >= facts.needed:
@@ -128,8 +133,14 @@ def over(facts: Facts, now: datetime) -> str | None:
         return "it was carried out already"
     if state == "running":
         return "it is being carried out"
+    if state == "failed" and facts.run is None:
+        return f"it failed: {facts.why}" if facts.why else "it failed"
     if state == "failed":
         return "its run was interrupted: continue that, or undo it"
+    if state == "rejected":
+        return facts.why or "it was rejected"
+    if state == "lapsed":
+        return "it was not carried out in time: make the plan again"
     if state == "superseded":
         return "a newer plan by the policy takes its place"
     return "it removes nothing" if facts.is_empty else None

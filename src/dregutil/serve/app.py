@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -27,6 +28,9 @@ from dregutil.serve.reported import Reported
 from dregutil.serve.site import Asked, Options, Site
 from dregutil.serve.where import routes as where
 
+if TYPE_CHECKING:
+    from dregutil.serve.team import Team
+
 __all__ = ["application", "made", "run", "serving"]
 
 _LARGEST_BODY = 1 << 20  # bytes of a request
@@ -34,8 +38,16 @@ _KEPT_OPEN = 30.0  # seconds without a request
 _LONGEST_STOP = 5.0  # seconds for requests in progress
 
 
-def made(options: Options, asked: Asked, program: Program, folder: ServeFolder, cache: Path | None) -> Site:
-    """The server's parts, with what was kept on the disk. `cache` is the file of the tags."""
+def made(
+    options: Options,
+    asked: Asked,
+    program: Program,
+    folder: ServeFolder,
+    cache: Path | None,
+    team: Team | None = None,
+) -> Site:
+    """The server's parts, with what was kept on the disk. `cache` is the file of the tags, `team` the store of which
+    this is a face."""
     events = Events()
     jobs = Jobs(program, folder.work, events)
     reported = Reported(folder.report)
@@ -43,7 +55,7 @@ def made(options: Options, asked: Asked, program: Program, folder: ServeFolder, 
     renewal = Renewal(jobs, events, reported, cache=cache, every=options.refresh_every)
     images = Images(folder.images, jobs, events, cache=cache)
     images.load()
-    return Site(options, asked, program, folder, events, jobs, reported, renewal, images)
+    return Site(options, asked, program, folder, events, jobs, reported, renewal, images, team)
 
 
 def application(site: Site, guard: Guard) -> web.Application:
@@ -106,7 +118,7 @@ async def serving(site: Site) -> AsyncIterator[str]:
                 f"cannot listen on {where}: {_why(error)}", advice="choose another one with --addr"
             ) from error
         host, guard.port = runner.addresses[0][:2]
-        await site.images.begin()
+        await _begin(site)
         background += [
             asyncio.create_task(site.renewal.run()),
             asyncio.create_task(patience.watch(lambda: runner.server.connections if runner.server else ())),
@@ -120,7 +132,20 @@ async def serving(site: Site) -> AsyncIterator[str]:
         await asyncio.gather(*background, return_exceptions=True)
         site.events.close()
         await runner.cleanup()
-        site.images.close()
+        _close(site)
+
+
+async def _begin(site: Site) -> None:
+    """Raises StoreError if the team's store cannot be asked."""
+    if site.team is not None:
+        await asyncio.to_thread(site.team.begin)
+    await site.images.begin()
+
+
+def _close(site: Site) -> None:
+    site.images.close()
+    if site.team is not None:
+        site.team.end()
 
 
 def run(
@@ -132,6 +157,7 @@ def run(
     on_ready: Callable[[str], None],
     on_wait: Callable[[], None],
     on_job: Callable[[Job], None],
+    team: Team | None = None,
 ) -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP.
 
@@ -146,7 +172,7 @@ def run(
                 loop.add_signal_handler(one, stopped.set)
             elif one is signal.SIGINT:
                 signal.signal(one, lambda *_: None)  # ignored as before, but not by the jobs, which are ended by it
-        site = made(options, asked, program, folder, cache)
+        site = made(options, asked, program, folder, cache, team)
         site.jobs.watchers.append(on_job)
         async with serving(site) as address:
             on_ready(address)

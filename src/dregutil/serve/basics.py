@@ -50,6 +50,8 @@ class _Basics:
                 policy=None if asked.policy is None else label(asked.policy),
                 read=site.reported.read,
                 images=site.images.rows,
+                store=None if site.team is None else label(site.team.address),
+                store_problem=None if site.team is None else label(site.team.problem, 1000) or None,
             )
         )
 

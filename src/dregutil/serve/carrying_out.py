@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-
-import msgspec
 
 from dregutil.errors import DregutilError, UsageError
 from dregutil.oci.names import Reference
@@ -46,14 +45,14 @@ class CarryingOut:
         async with plans.lock:
             plan = plans.get(text)
             facts, now = await plans.known(plan), datetime.now(UTC)
-            why = approval.why_not_apply(facts, person.name, now)
+            why = plans.why_not_apply(plan, facts, person, now)
             if why is not None:
                 raise plans.refused(facts, why, now)
             _check_number(plan, confirm_tags)
             await self._check_alone()
             await plans.check(plan)
             people = [one.by for one in approval.standing(facts, now)]
-            await plans.put(msgspec.structs.replace(plan, applied=now))
+            await plans.decide(plans.store.begin, plan, now)
             plans.taken.add(plan.sum)
             try:
                 job = await self._started(plan, person, confirm_tags, people)
@@ -108,7 +107,7 @@ class CarryingOut:
         words = ("apply", str(self._plans.store.file(plan.sum)), f"--expect={plan.sum}", "-y")
 
         async def then(_ended: Ended) -> dict[str, str] | None:
-            run = (await asyncio.to_thread(self._plans.records.by_plan)).get(plan.sum)
+            run = await self._run_of(plan.sum)
             return None if run is None else {"run": run.header.run}
 
         return await self._site.jobs.start(
@@ -121,8 +120,16 @@ class CarryingOut:
             environment={"DREGUTIL_PLANNED_BY": plan.by or BY_ITSELF, "DREGUTIL_APPROVED_BY": "\n".join(people)},
         )
 
+    async def _run_of(self, sum_: str) -> RunSeen | None:
+        """The run that carried out a plan, up to now."""
+        with suppress(DregutilError):  # then what is known without it
+            await asyncio.to_thread(self._plans.records.renew)
+        return (await asyncio.to_thread(self._plans.records.by_plan)).get(sum_)
+
     async def _begin(self, kind: JobKind, what: str, person: Person, words: Sequence[str], run: str) -> Job:
         async def then(_ended: Ended) -> dict[str, str]:
+            with suppress(DregutilError):
+                await asyncio.to_thread(self._plans.records.renew)
             undo = await asyncio.to_thread(self._plans.records.undo_of, run)
             return {"run": undo or run if kind == "undo" else run}
 
@@ -140,9 +147,9 @@ class CarryingOut:
             await self._site.jobs.ended(job)
             if sum_ is not None:
                 async with plans.lock:
-                    run = (await asyncio.to_thread(plans.records.by_plan)).get(sum_)
+                    run = await self._run_of(sum_)
                     if run is not None:
-                        await plans.put(msgspec.structs.replace(plans.store.get(sum_), run=run.header.run))
+                        await plans.decide(plans.store.ended, sum_, run.header.run)
         except DregutilError:
             pass  # the records say the same when they can be read
         finally:

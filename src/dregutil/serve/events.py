@@ -19,7 +19,7 @@ from dregutil.serve.model import Job
 
 __all__ = ["Changed", "Events"]
 
-Changed = Literal["report", "images", "plans", "runs"]
+Changed = Literal["report", "images", "plans", "runs", "store"]
 
 _MOST_WAITING = 256  # events for one client
 _MOST_CLIENTS = 200

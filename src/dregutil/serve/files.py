@@ -4,6 +4,7 @@ STATE/serve/<sum of the registry's key>/   report.json, the document as it was l
                                            checked.json, what the last check found
                                            images.sqlite, the index of images
                                            plans/SUM.jsonl, plan files; plans/SUM.json, who made and approved them
+                                           stored-plans/, copies of plans in a team's store
                                            work/, files of jobs, removed with them
                                            lock, held while a server runs
 """
@@ -52,6 +53,11 @@ class ServeFolder:
         return self.path / "plans"
 
     @property
+    def stored_plans(self) -> Path:
+        """Copies of plans in a team's store."""
+        return self.path / "stored-plans"
+
+    @property
     def work(self) -> Path:
         """For files of jobs. It is empty when the server starts."""
         return self.path / "work"
@@ -81,3 +87,4 @@ class ServeFolder:
         shutil.rmtree(self.work, ignore_errors=True)
         make_private_folder(self.work)
         make_private_folder(self.plans)
+        make_private_folder(self.stored_plans)

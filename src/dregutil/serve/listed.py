@@ -63,12 +63,16 @@ class Listed:
         limit: int | None = None,
         *,
         newest_first: bool = False,
+        order: Callable[[_Row], Any] | None = None,
         matches: Callable[[_Row], bool] | None = None,
     ) -> Part:
-        """The rows from `offset` on that match, at most `limit`. Raises JournalError if the list cannot be made."""
+        """The rows from `offset` on that match, at most `limit`. `order` is that of the rows, if not the list's own.
+        Raises JournalError if the list cannot be made."""
         async with self._making:
             await self._renew()
             try:
+                if order is not None:
+                    return await asyncio.to_thread(_in_order, self._path, offset, limit, matches, order, newest_first)
                 return await asyncio.to_thread(_part, self._path, offset, limit, matches, newest_first=newest_first)
             except OSError as error:
                 self._marked = None
@@ -143,6 +147,23 @@ def _part(
                 rows.append(shown(_decode(line)))
             total += 1
         return Part(total, rows)
+
+
+def _in_order(
+    path: Path,
+    offset: int,
+    limit: int | None,
+    matches: Callable[[_Row], bool] | None,
+    order: Callable[[_Row], Any],
+    newest_first: bool,  # noqa: FBT001 - to a thread
+) -> Part:
+    """With equal keys, as they are listed."""
+    with path.open("rb") as file:
+        rows = ((line, _decode(line)) for line in file)
+        found = [(order(row), at, line) for at, (line, row) in enumerate(rows) if matches is None or matches(row)]
+    found.sort(reverse=newest_first)
+    end = None if limit is None else offset + limit
+    return Part(len(found), [shown(_decode(line)) for _, _, line in found[offset:end]])
 
 
 def _newest(file: Any, offset: int, limit: int | None, matches: Callable[[_Row], bool] | None) -> Part:

@@ -52,7 +52,7 @@ __all__ = [
 
 JobKind = Literal["refresh", "report", "index", "plan", "apply", "undo", "resume", "hold", "check", "why"]
 JobState = Literal["waiting", "running", "done", "failed"]
-PlanState = Literal["waiting", "approved", "running", "done", "failed", "expired", "superseded"]
+PlanState = Literal["waiting", "approved", "running", "done", "failed", "expired", "superseded", "rejected", "lapsed"]
 RoleName = Literal["viewer", "planner", "approver"]
 Row = dict[str, Any]
 """One object of `--format json`, as docs/json.md has it."""
@@ -71,7 +71,8 @@ class Failure(Answer, frozen=True, kw_only=True):
 
 class Session(Answer, frozen=True, kw_only=True):
     """Whom this is shown to, and of what. `read` is when the tags were read; `images` is the number of rows in the
-    index of images, None while there is none. `approvals`: how many people must approve a plan."""
+    index of images, None while there is none. `approvals`: how many people must approve a plan. `store` is the address
+    of the team's store, None without one; `store_problem` says why it cannot be asked now."""
 
     version: Literal[1] = 1
     registry: str
@@ -83,6 +84,8 @@ class Session(Answer, frozen=True, kw_only=True):
     policy: str | None
     read: datetime | None
     images: int | None
+    store: str | None = None
+    store_problem: str | None = None
 
 
 class Job(Answer, frozen=True, kw_only=True):
@@ -196,7 +199,8 @@ class Approval(Answer, frozen=True, kw_only=True):
 
 class PlanSummary(Answer, frozen=True, kw_only=True):
     """A plan that was saved. `sum` is its checksum, `needed` the number of approvals that it needs. `frees` is an upper
-    bound unless `exact`. `tonight`: it is the newest one of the policy."""
+    bound unless `exact`. `tonight`: it is the newest one of the policy. `why`: what the team's store says of its
+    state."""
 
     sum: str
     title: str
@@ -212,6 +216,7 @@ class PlanSummary(Answer, frozen=True, kw_only=True):
     needed: int
     run: str | None
     tonight: bool
+    why: str | None = None
 
 
 class PlanList(Answer, frozen=True, kw_only=True):

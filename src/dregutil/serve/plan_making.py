@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
 from dregutil.errors import JournalError, UsageError
 from dregutil.files import write_private
 from dregutil.oci.names import Reference
@@ -106,6 +104,7 @@ class PlanMaking:
             made = await asyncio.to_thread(plans.store.add, file, page, title=title, kind=wanted.kind, by=wanted.by)
             if wanted.kind == "policy":
                 made = await self._only_one(made)
+            made = await asyncio.to_thread(plans.store.publish, made.sum, self._site.options.approvals)
             await plans.prune()
         self._site.events.changed("plans")
         return made
@@ -125,8 +124,8 @@ class PlanMaking:
                 kept = one if has_approvals else await asyncio.to_thread(plans.store.renew, one.sum, made.sum)
                 await asyncio.to_thread(plans.store.remove, made.sum)
                 return kept
-            if not approval.standing(facts, now):
-                await asyncio.to_thread(plans.store.put, msgspec.structs.replace(one, replaced=now))
+            if not approval.standing(facts, now) and plans.store.may_replace(one, made):
+                await asyncio.to_thread(plans.store.replace, one, now)
         return made
 
 

@@ -20,6 +20,7 @@ import msgspec
 from dregutil.errors import JournalError, NotFoundError, PlanRefusedError
 from dregutil.files import bounded_lines, make_private_folder, read_bytes, sync_folder, write_atomically
 from dregutil.pages.model import Plan
+from dregutil.plan.approval import State
 
 __all__ = ["Approval", "PlanStore", "StoredPlan", "examined", "parse_sum"]
 
@@ -45,7 +46,10 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True):
 class StoredPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a plan besides its file. `by` is None if the program made it by itself. `effect` is the sum of
     what its steps remove: plans with the same effect remove the same. `applied`: when somebody last began to carry it
-    out; `run`: the run that did; `replaced`: since when a newer plan takes its place."""
+    out; `run`: the run that did; `replaced`: since when a newer plan takes its place.
+
+    Of a plan in a team's store, `decided` is the state that it has there, `why` what the store says of that, `needed`
+    how many people must approve it, `expires` when it may no longer be begun."""
 
     version: Literal[1] = 1
     sum: str
@@ -65,6 +69,10 @@ class StoredPlan(msgspec.Struct, frozen=True, kw_only=True):
     applied: datetime | None = None
     run: str | None = None
     replaced: datetime | None = None
+    decided: State | None = None
+    why: str = ""
+    needed: int | None = None
+    expires: datetime | None = None
 
 
 class _Step(msgspec.Struct):
@@ -224,6 +232,44 @@ class PlanStore:
         plan = msgspec.structs.replace(plan, frees=now.frees, exact=now.exact)
         self.put(plan)
         return plan
+
+    def publish(self, sum_: str, needed: int) -> StoredPlan:  # noqa: ARG002 - of a team's store
+        """Let people decide on a plan that was added: here they may already."""
+        return self.get(sum_)
+
+    def approve(self, plan: StoredPlan, by: str, when: datetime) -> None:
+        """Keep an approval. Raises JournalError."""
+        others = [one for one in plan.approvals if one.by != by]
+        self.put(msgspec.structs.replace(plan, approvals=[*others, Approval(by=by, when=when, plan=plan.sum)]))
+
+    def withdraw(self, plan: StoredPlan, by: str) -> None:
+        """Forget an approval. Raises JournalError."""
+        self.put(msgspec.structs.replace(plan, approvals=[one for one in plan.approvals if one.by != by]))
+
+    def begin(self, plan: StoredPlan, when: datetime) -> None:
+        """Note that a plan is about to be carried out. Raises JournalError."""
+        self.put(msgspec.structs.replace(plan, applied=when))
+
+    def ended(self, sum_: str, run: str) -> None:
+        """Note the run that carried a plan out. Raises JournalError."""
+        self.put(msgspec.structs.replace(self.get(sum_), run=run))
+
+    def may_replace(self, plan: StoredPlan, newer: StoredPlan) -> bool:  # noqa: ARG002 - of a team's store
+        """Whether a newer plan of the policy may take the place of one that nobody has approved."""
+        return True
+
+    def replace(self, plan: StoredPlan, when: datetime) -> None:
+        """Let a newer plan take its place. Raises JournalError."""
+        self.put(msgspec.structs.replace(plan, replaced=when))
+
+    def discard(self, plan: StoredPlan, by: str) -> None:  # noqa: ARG002 - of a team's store
+        """Somebody wants a plan to be gone."""
+        self.remove(plan.sum)
+
+    def commands(self, plan: StoredPlan) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The words of the commands that show a plan in a terminal, and that carry it out."""
+        file = str(self.file(plan.sum))
+        return ("plan", "show", file), ("apply", file, "--expect", plan.sum)
 
     def check(self, sum_: str) -> None:
         """Raises PlanRefusedError unless the file still is the plan with this sum."""

@@ -1,15 +1,17 @@
 """Plans and what people decide about them: approvals, their end, and what state each plan has.
 
 The state follows from what is on the disk: the plan's file, the approvals, and the records of runs. So a server that
-was killed and started again shows the same.
+was killed and started again shows the same. Of a plan in a team's store, that store has decided it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ParamSpec
 
 import msgspec
 
@@ -22,11 +24,14 @@ from dregutil.serve.answers import RequestError
 from dregutil.serve.model import Approval as ShownApproval
 from dregutil.serve.model import PlanDetail, PlanSummary
 from dregutil.serve.people import Person, Role
-from dregutil.serve.plan_store import Approval, PlanStore, StoredPlan
+from dregutil.serve.plan_keeper import PlanKeeper
+from dregutil.serve.plan_store import Approval, StoredPlan
 from dregutil.serve.records import Records, RunSeen
 from dregutil.serve.site import Site
 
 __all__ = ["BY_ITSELF", "Plans"]
+
+P = ParamSpec("P")
 
 BY_ITSELF = "dregutil serve"
 """Who made a plan that nobody asked for."""
@@ -38,7 +43,7 @@ class Plans:
     """The plans of a server. Changes are made one after the other, under `lock`. `taken`: the sums of those that are
     about to be carried out by this server."""
 
-    def __init__(self, site: Site, store: PlanStore, records: Records) -> None:
+    def __init__(self, site: Site, store: PlanKeeper, records: Records) -> None:
         self.site = site
         self.store = store
         self.records = records
@@ -64,8 +69,8 @@ class Plans:
         page = await asyncio.to_thread(self.store.page, plan.sum)
         runs, now = await asyncio.to_thread(self.records.by_plan), _now()
         facts = self.facts(plan, runs.get(plan.sum))
-        no_approval = approval.why_not_approve(facts, person.name, now)
-        no_run = approval.why_not_apply(facts, person.name, now)
+        no_approval = self.why_not_approve(plan, facts, person, now)
+        no_run = self.why_not_apply(plan, facts, person, now)
         if no_run is None and self.site.jobs.is_writing:
             no_run = "another run is at work: wait until it has ended"
         reasons = [one for one in (no_run, no_approval if no_run else None) if one is not None]
@@ -84,25 +89,23 @@ class Plans:
         async with self.lock:
             plan = self.get(text)
             facts, now = await self.known(plan), _now()
-            why = approval.why_not_approve(facts, person.name, now)
+            why = self.why_not_approve(plan, facts, person, now)
             if why is not None:
                 raise self.refused(facts, why, now)
             await self.check(plan)
-            given = Approval(by=person.name, when=now, plan=plan.sum)
-            await self.put(msgspec.structs.replace(plan, approvals=[*_others(plan, person), given]))
+            await self.decide(self.store.approve, plan, person.name, now)
         return await self.detail(plan.sum, person)
 
     async def withdraw(self, text: str, person: Person) -> PlanDetail:
         """Forget this person's approval. Raises RequestError (404, 409) and JournalError."""
         async with self.lock:
             plan = self.get(text)
-            others = _others(plan, person)
-            if len(others) == len(plan.approvals):
+            if all(one.by != person.name for one in plan.approvals):
                 raise RequestError(409, f"{person.name} has not approved this plan")
             facts, now = await self.known(plan), _now()
             if approval.state_of(facts, now) in ("running", "failed", "done"):
                 raise self.refused(facts, approval.why_not_apply(facts, person.name, now) or "", now)
-            await self.put(msgspec.structs.replace(plan, approvals=others))
+            await self.decide(self.store.withdraw, plan, person.name)
         return await self.detail(plan.sum, person)
 
     async def discard(self, text: str, person: Person) -> None:
@@ -113,15 +116,19 @@ class Plans:
                 raise RequestError(403, "only who made a plan, or an approver, discards it")
             if approval.state_of(await self.known(plan), _now()) == "running":
                 raise RequestError(409, "it is being carried out", "cancel that first")
-            await asyncio.to_thread(self.store.remove, plan.sum)
-        self.site.events.changed("plans")
+            await self.decide(self.store.discard, plan, person.name)
         if plan.kind == "policy":
             await self.site.images.build()  # it had the verdicts
 
-    async def put(self, plan: StoredPlan) -> None:
-        """Keep a changed plan, durably. The caller holds the lock. Raises JournalError."""
-        await asyncio.to_thread(self.store.put, plan)
-        self.site.events.changed("plans")
+    async def decide(self, how: Callable[P, object], *args: P.args, **named: P.kwargs) -> None:
+        """Let the store keep a decision, durably. The caller holds the lock. Raises RequestError (409) for one that
+        comes too late, and JournalError."""
+        try:
+            await asyncio.to_thread(how, *args, **named)
+        except PlanRefusedError as error:
+            raise RequestError(409, error.message, error.advice or "look at the plan again") from error
+        finally:
+            self.site.events.changed("plans")
 
     async def check(self, plan: StoredPlan) -> None:
         """Raises RequestError (409) unless the plan's file is what its sum says."""
@@ -148,15 +155,40 @@ class Plans:
         return Facts(
             plan.sum,
             plan.by,
-            self.site.options.approvals,
+            plan.needed or self.site.options.approvals,
             [Approved(one.by, one.when, one.plan) for one in plan.approvals],
             None if run is None else run.state,
             is_taken=plan.sum in self.taken,
             is_spent=plan.run is not None,
             is_empty=not plan.steps,
             is_replaced=plan.replaced is not None,
-            may_approve=self._may_approve,
+            may_approve=self._may_approve if plan.decided is None else bool,  # in a team's store, its roles decide
+            decided=plan.decided,
+            why=plan.why,
         )
+
+    def why_not_approve(self, plan: StoredPlan, facts: Facts, person: Person, now: datetime) -> str | None:
+        """Why this person may not approve a plan here; None if they may."""
+        if plan.decided is None or approval.over(facts, now) is not None:
+            return approval.why_not_approve(facts, person.name, now)
+        if not self._may_approve(person.name):
+            return "only an approver approves plans"
+        if facts.needed < self.site.options.approvals:
+            return f"it asks for {_approvals(facts.needed)}, and this server for {self.site.options.approvals}"
+        return approval.why_not_approve(facts, person.name, now) or (
+            "it is approved already" if plan.decided == "approved" else None
+        )
+
+    def why_not_apply(self, plan: StoredPlan, facts: Facts, person: Person, now: datetime) -> str | None:
+        """Why this person may not carry out a plan here; None if they may."""
+        if plan.decided is None or approval.over(facts, now) is not None:
+            return approval.why_not_apply(facts, person.name, now)
+        if not self._may_approve(person.name):
+            return "only an approver carries out plans"
+        return approval.why_not_apply(replace(facts, needed=self._least(facts)), person.name, now)
+
+    def _least(self, facts: Facts) -> int:
+        return max(facts.needed, self.site.options.approvals)
 
     def tonight(self, runs: Mapping[str, RunSeen], now: datetime) -> StoredPlan | None:
         """The newest plan of the policy that can still be carried out."""
@@ -188,8 +220,8 @@ class Plans:
 
     def _command(self, plan: StoredPlan, *, may_apply: bool) -> str:
         """What shows the plan in a terminal, or carries it out for who may do that now."""
-        file = str(self.store.file(plan.sum))
-        return self.site.advised(*(("apply", file, "--expect", plan.sum) if may_apply else ("plan", "show", file)))
+        show, carry_out = self.store.commands(plan)
+        return self.site.advised(*(carry_out if may_apply else show))
 
     def _may_approve(self, name: str) -> bool:
         options = self.site.options
@@ -214,17 +246,23 @@ class Plans:
             exact=plan.exact,
             state=approval.state_of(facts, now),
             approvals=[
-                ShownApproval(by=label(one.by), when=one.when, expires=one.when + approval.LASTS)
-                for one in plan.approvals
+                ShownApproval(by=label(one.by), when=one.when, expires=_expires(plan, one)) for one in plan.approvals
             ],
             needed=facts.needed,
             run=plan.run if run is None else run.header.run,
-            tonight=tonight is plan,
+            tonight=tonight is not None and tonight.sum == plan.sum,
+            why=label(plan.why, 1000) or None,
         )
 
 
-def _others(plan: StoredPlan, person: Person) -> list[Approval]:
-    return [one for one in plan.approvals if one.by != person.name]
+def _expires(plan: StoredPlan, given: Approval) -> datetime:
+    """When an approval ends: with its plan, if that ends before."""
+    own = given.when + approval.LASTS
+    return own if plan.expires is None else min(own, plan.expires)
+
+
+def _approvals(number: int) -> str:
+    return "1 approval" if number == 1 else f"{number} approvals"
 
 
 def _now() -> datetime:

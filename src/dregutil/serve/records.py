@@ -40,6 +40,9 @@ class RunSeen:
 class Records:
     """The runs on one registry, by its `identity`; records that did not change are read once."""
 
+    by_start = False
+    """Whether they are listed by the time of their start, and not in the order of their records."""
+
     def __init__(self, store: RunStore, identity: str) -> None:
         self.store = store
         self.history = RunHistory(self.store, identity)
@@ -47,6 +50,9 @@ class Records:
         self._seen: dict[str, tuple[_Mark, RunHeader | None]] = {}
         self._counted: dict[str, tuple[int, int]] = {}  # bytes that were read, and the outcomes in them
         self._lock = threading.Lock()
+
+    def renew(self) -> None:
+        """See what was recorded up to now. Raises JournalError."""
 
     def mark(self) -> object:
         """What differs once anything is recorded: runs, collections, holds. Raises JournalError."""
@@ -58,10 +64,9 @@ class Records:
         """The runs on this registry, oldest first. Raises JournalError."""
         with self._lock:
             headers = [one for name in self.store.names() if (one := self._header(name)) is not None]
-        headers.sort(key=lambda one: one.number)  # as clocks may go back; with equal numbers by name
-        is_busy = any(one.is_unfinished for one in headers) and self.is_busy()
-        newest = max((one.number for one in headers if one.is_unfinished), default=0)
-        return [RunSeen(one, _state(one, is_busy=is_busy and one.number == newest)) for one in headers]
+        headers = self._ordered(headers)
+        running = self._running([one for one in headers if one.is_unfinished])
+        return [RunSeen(one, _state(one, is_running=one.run == running)) for one in headers]
 
     def by_plan(self) -> Mapping[str, RunSeen]:
         """The newest run of each plan, by the plan's sum. Raises JournalError."""
@@ -101,6 +106,14 @@ class Records:
             self._counted[run] = place, number
             return number
 
+    def _ordered(self, headers: list[RunHeader]) -> list[RunHeader]:
+        """Oldest first."""
+        return sorted(headers, key=lambda one: one.number)  # as clocks may go back; with equal numbers by name
+
+    def _running(self, headers: Sequence[RunHeader]) -> str | None:
+        """Which of the unfinished runs is being carried out now. Raises JournalError."""
+        return headers[-1].run if headers and self.is_busy() else None
+
     def _header(self, name: str) -> RunHeader | None:
         """That of a run on this registry; None for one on another, or that cannot be read."""
         mark = self._mark_of(name)
@@ -127,10 +140,10 @@ class Records:
         return found.st_size, found.st_mtime_ns, (folder / ENDED).exists()
 
 
-def _state(header: RunHeader, *, is_busy: bool) -> RunState:
+def _state(header: RunHeader, *, is_running: bool) -> RunState:
     if not header.is_unfinished:
         return "finished"
-    return "running" if is_busy else "unfinished"
+    return "running" if is_running else "unfinished"
 
 
 def _files_in(folder: Path) -> tuple[tuple[str, int, int], ...]:

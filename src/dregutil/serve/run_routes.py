@@ -52,7 +52,8 @@ class Lists:
         self._steps: OrderedDict[str, Listed] = OrderedDict()
 
     async def runs(self, offset: int, limit: int) -> RunPage:
-        found = await self._runs.part(offset, limit, newest_first=True, matches=self._is_own)
+        order = _start if self._records.by_start else None
+        found = await self._runs.part(offset, limit, newest_first=True, order=order, matches=self._is_own)
         return RunPage(total=found.total, runs=found.rows)
 
     async def run(self, name: str) -> _Row:
@@ -76,6 +77,10 @@ class Lists:
         """A run has ended: the lists are made again for the next who asks."""
         for one in (self._runs, self.removed, self.holds, *self._steps.values()):
             one.changed()
+
+
+def _start(row: _Row) -> str:
+    return str(row.get("when"))
 
 
 def routes(site: Site, records: Records, lists: Lists, carrying_out: CarryingOut) -> list[web.RouteDef]:

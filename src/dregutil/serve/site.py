@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING
 
 from dregutil.pages.label import label
 from dregutil.serve.events import Events
@@ -15,6 +16,9 @@ from dregutil.serve.people import Person, Roles
 from dregutil.serve.program import Program
 from dregutil.serve.renewal import Renewal
 from dregutil.serve.reported import Reported
+
+if TYPE_CHECKING:
+    from dregutil.serve.team import Team
 
 __all__ = ["Asked", "Options", "Site"]
 
@@ -50,7 +54,7 @@ class Asked:
 
 @dataclass(slots=True)
 class Site:
-    """One server."""
+    """One server. `team` is the store that it is a face of, None without one."""
 
     options: Options
     asked: Asked
@@ -61,6 +65,7 @@ class Site:
     reported: Reported
     renewal: Renewal
     images: Images
+    team: Team | None = None
 
     def advised(self, *words: str) -> str:
         """A command as a person types it, to be shown."""

@@ -15,6 +15,7 @@ __all__ = [
     "COLUMNS",
     "OPEN",
     "OVER",
+    "STATE",
     "PlanState",
     "StoredPlan",
     "no_such_plan",
@@ -30,12 +31,12 @@ OVER = (
     "(expires <= {now} AND run = '' AND (state IN ('waiting', 'approved') OR (state = 'running' AND until <= {now})))"
 )
 # A role that only reads cannot note that a plan is over; and who carried a run out by hand does not note its end.
-_STATE = (
+STATE = (
     f"CASE WHEN {OVER} THEN 'expired' WHEN state = 'running' AND EXISTS (SELECT 1 FROM run AS begun"  # noqa: S608
     " WHERE begun.name = plan.run AND begun.finished) THEN 'done' ELSE state END"
 )
-COLUMNS = f"sum, registry, made, made_by, expires, approvals, {_STATE}, tags, steps, policy, run, why"
-OPEN = f"({_STATE} IN ('waiting', 'approved', 'running'))"
+COLUMNS = f"sum, registry, made, made_by, expires, approvals, {STATE}, tags, steps, policy, run, why"
+OPEN = f"({STATE} IN ('waiting', 'approved', 'running'))"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,14 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dregutil import __version__
 from dregutil.cli.address import is_loopback, listening_address
 from dregutil.cli.passed_on import global_options
-from dregutil.cli.recorded import recorded
+from dregutil.cli.recorded import Recorded, recorded
 from dregutil.cli.settings import Settings
 from dregutil.errors import UsageError
 from dregutil.journal.actor import user_name
@@ -26,6 +29,9 @@ from dregutil.serve.model import Job
 from dregutil.serve.people import Person, Role, Roles
 from dregutil.serve.program import Program
 from dregutil.serve.site import Asked, Options
+
+if TYPE_CHECKING:
+    from dregutil.serve.team import Team
 
 __all__ = ["serve"]
 
@@ -54,9 +60,28 @@ def serve(args: argparse.Namespace, settings: Settings) -> int:
     )
     program = Program(global_options(args), _environment(settings), shown)
     with recorded(settings) as records:
-        folder = ServeFolder(settings.state_dir, address.identity, records.runs, records.facts(address.identity))
-        run(options, asked, program, folder, settings.cache, _tell, _tell_waiting, _Failures().tell)
+        team = _team(records, address.identity)
+        folder = _folder(settings.state_dir, address.identity, records, team)
+        run(options, asked, program, folder, settings.cache, _tell, _tell_waiting, _Failures().tell, team)
     return 0
+
+
+def _team(records: Recorded, identity: str) -> Team | None:
+    """The store that the server is a face of; None without one."""
+    if records.database is None:
+        return None
+    from dregutil.serve.team import Team
+
+    return Team(records.folder, records.database, identity)
+
+
+def _folder(state: Path, identity: str, records: Recorded, team: Team | None) -> ServeFolder:
+    """What the server keeps and reads: of a store, what this machine has a copy of."""
+    if team is None:
+        return ServeFolder(state, identity, records.runs, records.facts(identity))
+    from dregutil.serve.team import TeamRuns
+
+    return ServeFolder(state, identity, TeamRuns(team), replace(records, database=team.database).facts(identity))
 
 
 def _tell(address: str) -> None:

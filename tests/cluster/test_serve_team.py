@@ -1,0 +1,236 @@
+"""`serve` on a team's store, with a real registry: everybody sees and decides on the same plans and runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from images import Pusher
+from listening import until
+from program import Program
+from servers import DistributionServer
+from servers.http import Answer, Proxy, Request
+from servers.link import Link
+from servers.postgres import Postgres
+from serving import Serving
+from team_work import Team
+
+REPOSITORIES = ("team/web", "team/api")
+PEOPLE = ("--user-header", "X-User", "--trusted-proxy", "127.0.0.1", "--viewer", "*", "--approver", "bob")
+BOB = {"X_User": "bob"}
+
+
+class Watched(Proxy):
+    """A registry; `deleted` are the targets of the DELETEs that it got."""
+
+    def __init__(self, upstream: int) -> None:
+        super().__init__(upstream, before=self._note)
+        self.deleted: list[str] = []
+
+    def _note(self, request: Request) -> Answer | None:
+        if request.method == "DELETE":
+            self.deleted.append(request.target)
+        return None
+
+
+@dataclass(frozen=True)
+class Pages(Program):
+    """`serve` on a machine of a team."""
+
+    team: Team | None = None
+
+    def command(self, arguments: Any, state: Path | None) -> list[str]:
+        assert self.team is not None
+        return self.team.argv(self.folder.name, "-reg", "prod", *arguments)
+
+    def environment(self) -> dict[str, str]:
+        assert self.team is not None
+        return self.team.environment(DREGUTIL_LEASE="30")
+
+
+@pytest.fixture
+def registry(registry_server: DistributionServer) -> Iterator[Watched]:
+    with Watched(registry_server.port) as found:
+        yield found
+
+
+@pytest.fixture
+def link(postgres: Postgres) -> Iterator[Link]:
+    with Link(postgres.port) as found:
+        yield found
+
+
+@pytest.fixture
+def team(tmp_path: Path, shared_url: str, registry: Watched) -> Iterator[Team]:
+    with Team(tmp_path, shared_url, registry.url, lease=30.0) as found:
+        found.run("ann", "store", "migrate")
+        yield found
+
+
+@pytest.fixture
+def pages(team: Team) -> Callable[..., Serving]:
+    def made(machine: str, *options: str) -> Serving:
+        team.configured(machine)
+        program = Pages(team.registry, team.folder / machine, team)
+        return Serving(program, ("--refresh-every", "0", *options))
+
+    return made
+
+
+def pushed(pusher: Pusher) -> dict[str, dict[str, str]]:
+    """Repositories with two tags to remove each, one to keep, and one on what is removed from the other one."""
+    for name in REPOSITORIES:
+        for tag in ("1.0", "1.1", "2.0"):
+            pusher.push_image(name, tag, seed=f"{name} {tag}")
+    return tags(pusher)
+
+
+def tags(pusher: Pusher) -> dict[str, dict[str, str]]:
+    return {name: dict(pusher.tags(name)) for name in REPOSITORIES}
+
+
+def planned(team: Team, *more: str, machine: str = "ann") -> str:
+    words = ("remove-tags", "-r", *REPOSITORIES, "-t", "<2", "--approve", "--format=json", *more)
+    (found,) = json.loads(team.run(machine, *words, DREGUTIL_ACTOR="ann@laptop").stdout)
+    return str(found["sum"])
+
+
+def plan_of(team: Team, sum_: str) -> dict[str, Any]:
+    listed = json.loads(team.run("cy", "plans", "--all", "--format=json").stdout)
+    return next(one for one in listed if one["sum"] == sum_)
+
+
+def shown(serving: Serving, sum_: str, **who: str) -> dict[str, Any]:
+    """A plan in the list of the pages; empty while it is not there."""
+    listed = serving.get("plans", **who).json["plans"]
+    return next((one for one in listed if one["sum"] == sum_), {})
+
+
+def test_a_plan_of_another_machine_is_approved_on_the_page_carried_out_by_a_worker_and_put_back(
+    team: Team, registry: Watched, pusher: Pusher, pages: Callable[..., Serving]
+) -> None:
+    before = pushed(pusher)
+    with pages("pages", *PEOPLE) as serving:
+        sum_ = planned(team)
+        until(lambda: shown(serving, sum_, **BOB))
+        one = serving.get(f"plans/{sum_}", **BOB).json
+        assert (one["summary"]["state"], one["summary"]["by"], one["summary"]["tags"]) == ("waiting", "ann", 4)
+        assert (one["may_approve"], one["may_apply"], one["summary"]["needed"]) == (True, False, 1)
+        assert {group["repository"] for group in one["plan"]["groups"]} == set(REPOSITORIES)
+        assert serving.get(f"plans/{sum_}/steps", **BOB).json["total"] == 4
+        assert serving.post(f"plans/{sum_}/apply", **BOB).status == 409
+        assert not registry.deleted
+        approved = serving.post(f"plans/{sum_}/approve", **BOB)
+        assert (approved.status, approved.json["summary"]["state"]) == (200, "approved"), approved
+        assert (plan_of(team, sum_)["state"], plan_of(team, sum_)["approved_by"]) == ("approved", ["bob"])
+
+        team.worker("w1")
+        until(lambda: shown(serving, sum_, **BOB)["state"] == "done")
+        assert tags(pusher) == {name: {"2.0": found["2.0"]} for name, found in before.items()}
+        assert len(registry.deleted) == len(set(registry.deleted)) == 4
+        run = shown(serving, sum_, **BOB)["run"]
+        until(lambda: serving.get("runs", **BOB).json["total"] == 1)
+        assert serving.get(f"runs/{run}", **BOB).json["run"]["approved_by"] == ["bob"]
+
+        undone = serving.job(serving.post(f"runs/{run}/undo", **BOB), **BOB)
+        assert undone["state"] == "done", undone
+        assert tags(pusher) == before
+        assert all(pusher.is_whole(name, tag) for name, found in before.items() for tag in found)
+
+
+def test_what_the_page_makes_is_decided_anywhere(
+    team: Team, registry: Watched, pusher: Pusher, pages: Callable[..., Serving]
+) -> None:
+    before = pushed(pusher)
+    with pages("pages") as serving:
+        serving.report()
+        images = {"images": ["team/web:1.0", "team/api:1.1"]}
+        job = serving.job(serving.post("plans", images))
+        assert job["state"] == "done", job
+        sum_ = job["result"]["plan"]
+        assert (plan_of(team, sum_)["state"], plan_of(team, sum_)["tags"]) == ("waiting", 2)
+        team.run("bob", "plans", "reject", sum_[7:19], "--because", "wrong week", DREGUTIL_ACTOR="bob@laptop")
+        until(lambda: shown(serving, sum_)["state"] == "rejected")
+        assert shown(serving, sum_)["why"] == "bob rejected it: wrong week"
+        for what in ("approve", "apply", "discard"):
+            assert serving.post(f"plans/{sum_}/{what}").status == 409
+        assert not registry.deleted
+
+        other = serving.job(serving.post("plans", {"images": ["team/web:1.0"]}))["result"]["plan"]
+        team.run("bob", "plans", "approve", other[7:19], DREGUTIL_ACTOR="bob@laptop")
+        until(lambda: serving.get(f"plans/{other}").json["may_apply"])
+        carried = serving.job(serving.post(f"plans/{other}/apply"))
+        assert carried["state"] == "done", carried
+        assert plan_of(team, other)["state"] == "done", "no worker has to come by"
+        assert shown(serving, other)["state"] == "done"
+        assert serving.post(f"plans/{other}/apply").status == 409
+        assert serving.get(f"runs/{carried['result']['run']}").json["run"]["approved_by"] == ["bob"]
+    after = tags(pusher)
+    assert after == {**before, "team/web": {tag: one for tag, one in before["team/web"].items() if tag != "1.0"}}
+
+
+def test_a_page_and_a_terminal_approve_at_once_and_it_is_carried_out_once(
+    team: Team, registry: Watched, pusher: Pusher, pages: Callable[..., Serving]
+) -> None:
+    before = pushed(pusher)
+    workers = [team.worker(f"w{number}") for number in (1, 2)]
+    with pages("pages", *PEOPLE) as serving, ThreadPoolExecutor(2) as threads:
+        sum_ = planned(team)
+        until(lambda: shown(serving, sum_, **BOB))
+        argv = team.argv("cy", "plans", "approve", sum_[7:19])
+        typed = threads.submit(_typed, argv, team.environment(DREGUTIL_ACTOR="cy@laptop"))
+        clicked = threads.submit(serving.post, f"plans/{sum_}/approve", **BOB)
+        assert clicked.result().status in (200, 409)
+        assert (typed.result() == 0) or clicked.result().status == 200
+        tried = serving.post(f"plans/{sum_}/apply", **BOB)  # the button, beside two workers
+        if tried.status == 202:
+            serving.job(tried, **BOB)
+        until(lambda: plan_of(team, sum_)["state"] == "done")
+        until(lambda: shown(serving, sum_, **BOB)["state"] == "done")
+        assert serving.get("runs", **BOB).json["total"] == 1
+    assert tags(pusher) == {name: {"2.0": found["2.0"]} for name, found in before.items()}
+    assert len(registry.deleted) == len(set(registry.deleted)) == 4
+    assert len(workers) == 2
+
+
+def _typed(argv: list[str], environment: dict[str, str]) -> int:
+    import subprocess
+
+    return subprocess.run(argv, env=environment, capture_output=True, check=False).returncode
+
+
+@pytest.mark.parametrize("how", ["swallow", "reset"])
+def test_a_store_that_is_away_is_said_and_nothing_waits_for_it(
+    how: str, team: Team, link: Link, pusher: Pusher, pages: Callable[..., Serving], postgres: Postgres
+) -> None:
+    pushed(pusher)
+    direct = team.store
+    team.store = postgres.url_of(direct.rpartition("/")[2].partition("?")[0], port=link.port)
+    with pages("pages", *PEOPLE) as serving:
+        team.store = direct
+        sum_ = planned(team)
+        until(lambda: shown(serving, sum_, **BOB))
+        session = serving.get("session", **BOB).json
+        assert (session["store_problem"], "@" in session["store"]) == (None, True)
+        getattr(link, how)()
+        until(lambda: serving.get("session", **BOB).json["store_problem"])
+        with ThreadPoolExecutor(20) as threads:
+            answers = list(threads.map(lambda _: serving.get("plans", **BOB), range(40)))
+        assert all(shown_there(one.json, sum_) == "waiting" for one in answers), "what was known is shown"
+        refused = serving.post(f"plans/{sum_}/approve", **BOB)
+        assert refused.status == 503, refused
+        assert "what is shown is of" in refused.json["error"]
+        assert plan_of(team, sum_)["state"] == "waiting"
+        link.heal()
+        until(lambda: serving.get("session", **BOB).json["store_problem"] is None)
+        assert serving.post(f"plans/{sum_}/approve", **BOB).json["summary"]["state"] == "approved"
+
+
+def shown_there(listed: dict[str, Any], sum_: str) -> str:
+    return str(next(one["state"] for one in listed["plans"] if one["sum"] == sum_))
