@@ -120,6 +120,7 @@ def _summary(sum_: str, **more: Any) -> dict[str, Any]:
         "needed": 2,
         "run": None,
         "tonight": True,
+        "why": None,
         **more,
     }
 
@@ -222,6 +223,8 @@ def answers(example: dict[str, Any], *, small: bool = True) -> dict[str, Any]:
             "policy": "policy.yml",
             "read": _READ,
             "images": 1_000_000,
+            "store": None,
+            "store_problem": None,
         },
         "report": report | {"plan": None},
         "timeline": _timeline(),

@@ -27,14 +27,15 @@ BOB = {"X_User": "bob"}
 
 
 class Watched(Proxy):
-    """A registry; `deleted` are the targets of the DELETEs that it got."""
+    """A registry; `deleted` are the targets of the DELETEs of one of `images` that it got."""
 
     def __init__(self, upstream: int) -> None:
         super().__init__(upstream, before=self._note)
+        self.images: set[str] = set()
         self.deleted: list[str] = []
 
     def _note(self, request: Request) -> Answer | None:
-        if request.method == "DELETE":
+        if request.method == "DELETE" and request.reference in self.images:
             self.deleted.append(request.target)
         return None
 
@@ -83,11 +84,11 @@ def pages(team: Team) -> Callable[..., Serving]:
     return made
 
 
-def pushed(pusher: Pusher) -> dict[str, dict[str, str]]:
-    """Repositories with two tags to remove each, one to keep, and one on what is removed from the other one."""
+def pushed(pusher: Pusher, registry: Watched) -> dict[str, dict[str, str]]:
+    """Repositories with two tags to remove each, and one to keep."""
     for name in REPOSITORIES:
         for tag in ("1.0", "1.1", "2.0"):
-            pusher.push_image(name, tag, seed=f"{name} {tag}")
+            registry.images.add(pusher.push_image(name, tag, seed=f"{name} {tag}")["digest"])
     return tags(pusher)
 
 
@@ -115,7 +116,7 @@ def shown(serving: Serving, sum_: str, **who: str) -> dict[str, Any]:
 def test_a_plan_of_another_machine_is_approved_on_the_page_carried_out_by_a_worker_and_put_back(
     team: Team, registry: Watched, pusher: Pusher, pages: Callable[..., Serving]
 ) -> None:
-    before = pushed(pusher)
+    before = pushed(pusher, registry)
     with pages("pages", *PEOPLE) as serving:
         sum_ = planned(team)
         until(lambda: shown(serving, sum_, **BOB))
@@ -147,7 +148,7 @@ def test_a_plan_of_another_machine_is_approved_on_the_page_carried_out_by_a_work
 def test_what_the_page_makes_is_decided_anywhere(
     team: Team, registry: Watched, pusher: Pusher, pages: Callable[..., Serving]
 ) -> None:
-    before = pushed(pusher)
+    before = pushed(pusher, registry)
     with pages("pages") as serving:
         serving.report()
         images = {"images": ["team/web:1.0", "team/api:1.1"]}
@@ -178,7 +179,7 @@ def test_what_the_page_makes_is_decided_anywhere(
 def test_a_page_and_a_terminal_approve_at_once_and_it_is_carried_out_once(
     team: Team, registry: Watched, pusher: Pusher, pages: Callable[..., Serving]
 ) -> None:
-    before = pushed(pusher)
+    before = pushed(pusher, registry)
     workers = [team.worker(f"w{number}") for number in (1, 2)]
     with pages("pages", *PEOPLE) as serving, ThreadPoolExecutor(2) as threads:
         sum_ = planned(team)
@@ -207,9 +208,15 @@ def _typed(argv: list[str], environment: dict[str, str]) -> int:
 
 @pytest.mark.parametrize("how", ["swallow", "reset"])
 def test_a_store_that_is_away_is_said_and_nothing_waits_for_it(
-    how: str, team: Team, link: Link, pusher: Pusher, pages: Callable[..., Serving], postgres: Postgres
+    how: str,
+    team: Team,
+    link: Link,
+    registry: Watched,
+    pusher: Pusher,
+    pages: Callable[..., Serving],
+    postgres: Postgres,
 ) -> None:
-    pushed(pusher)
+    pushed(pusher, registry)
     direct = team.store
     team.store = postgres.url_of(direct.rpartition("/")[2].partition("?")[0], port=link.port)
     with pages("pages", *PEOPLE) as serving:

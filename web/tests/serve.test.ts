@@ -153,10 +153,14 @@ describe("times, ages and states", () => {
     ]);
     const approvals = ["2026-11-26T12:00:00Z", "2026-11-27T12:00:00Z"].map((expires) => ({ by: "jo", when: expires, expires }));
     const now = Date.parse("2026-11-26T18:00:00Z");
-    const plan = { state: "waiting", approvals, needed: 2, tags: 1, untagged: 0 } as const;
+    const plan = { state: "waiting", approvals, needed: 2, tags: 1, untagged: 0, run: null, why: null } as const;
     expect(stateText(plan, now)).toBe("waits for approval: 1 of 2");
     expect(stateText({ ...plan, tags: 0 }, now)).toBe("nothing to do");
     expect(stateText({ ...plan, tags: 0, state: "superseded" }, now)).toBe("a newer plan takes its place");
+    expect(stateText({ ...plan, state: "rejected", why: "bob rejected it: wrong week" })).toBe("bob rejected it: wrong week");
+    expect(stateText({ ...plan, state: "failed", why: "it is too large" })).toBe("failed: it is too large");
+    expect(stateText({ ...plan, state: "failed", run: "r1", why: "" })).toBe("its run did not end");
+    expect(stateText({ ...plan, state: "lapsed" })).toBe("not carried out in time");
     expect(refusedText("it removes 68 tags.")).toContain("refuses this: it removes 68 tags. Whoever");
   });
   it("of runs", () => {

@@ -18,7 +18,7 @@ import { Week } from "./Week";
 import { Where } from "./Where";
 
 export function App() {
-  const reading = useReading<Session>("session", ["report", "images", "plans"]);
+  const reading = useReading<Session>("session", ["report", "images", "plans", "store"]);
   const { value, error } = reading.value;
   const main = useRef<HTMLElement>(null);
   const isFirst = useRef(true);

@@ -52,6 +52,11 @@ export function Header({ session }: { session: Session }) {
         <Help keys={KEYS} />
       </div>
       <Failure error={failure.value} />
+      {session.store_problem !== null && (
+        <p class="alarm" role="status">
+          {session.store_problem}. Nothing can be decided until it answers.
+        </p>
+      )}
     </header>
   );
 }

@@ -142,6 +142,12 @@ function Approvals({ detail: { summary, why_not } }: { detail: PlanDetail }) {
           {approvalText(missing, why_not)}
         </p>
       )}
+      {isOpen(summary) && isShared() && (
+        <p class="quiet">
+          A worker of the team carries it out once it is approved, if one runs. Carry out… begins that on this server, and whoever begins
+          first does it.
+        </p>
+      )}
     </section>
   );
 }
@@ -162,7 +168,7 @@ interface ActionsProps {
 function Actions({ detail, isAsked, onAct }: ActionsProps) {
   const { summary } = detail;
   const user = session.value?.user;
-  const mayDiscard = (isOpen(summary) || summary.state === "superseded") && (may("approver") || summary.by === user);
+  const mayDiscard = (isOpen(summary) || (summary.state === "superseded" && !isShared())) && (may("approver") || summary.by === user);
   const hasApproved = summary.approvals.some((one) => one.by === user);
   const isDiscarded = useSignal(false);
   return (
@@ -184,7 +190,7 @@ function Actions({ detail, isAsked, onAct }: ActionsProps) {
       )}
       {mayDiscard && (
         <button type="button" onClick={() => (isDiscarded.value = true)}>
-          Discard…
+          {isShared() ? "Reject…" : "Discard…"}
         </button>
       )}
       {isDiscarded.value && (
@@ -201,6 +207,11 @@ function Actions({ detail, isAsked, onAct }: ActionsProps) {
   );
 }
 
+/** Whether plans are in a team's store. */
+function isShared(): boolean {
+  return (session.value?.store ?? null) !== null;
+}
+
 interface DiscardProps {
   detail: PlanDetail;
   onDiscard: () => void;
@@ -210,18 +221,26 @@ interface DiscardProps {
 function Discard({ detail: { summary }, onDiscard, onClose }: DiscardProps) {
   const names = [...new Set(summary.approvals.map((one) => one.by))];
   return (
-    <Dialog title="Discard this plan?" onClose={onClose}>
+    <Dialog title={isShared() ? "Reject this plan?" : "Discard this plan?"} onClose={onClose}>
       <p>
-        The plan <bdi>{summary.title}</bdi> is gone then; nothing is removed from the registry.
+        {isShared() ? (
+          <>
+            Nobody in the team carries out <bdi>{summary.title}</bdi> then; nothing is removed from the registry.
+          </>
+        ) : (
+          <>
+            The plan <bdi>{summary.title}</bdi> is gone then; nothing is removed from the registry.
+          </>
+        )}
       </p>
-      {names.length > 0 && (
+      {names.length > 0 && !isShared() && (
         <p>
           With it {names.length === 1 ? "goes the approval" : "go the approvals"} of <bdi>{names.join(", ")}</bdi>.
         </p>
       )}
       <form method="dialog" class="actions">
         <button type="button" class="main" onClick={onDiscard}>
-          Discard
+          {isShared() ? "Reject" : "Discard"}
         </button>
         <button type="submit">Cancel</button>
       </form>

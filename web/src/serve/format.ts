@@ -75,6 +75,8 @@ const STATES: Record<PlanSummary["state"], string> = {
   failed: "its run did not end",
   expired: "its approval expired",
   superseded: "a newer plan takes its place",
+  rejected: "rejected",
+  lapsed: "not carried out in time",
 };
 
 /** How many approvals of a plan hold at a time, which is in ms. */
@@ -98,8 +100,13 @@ export function refusedText(why: string): string {
 }
 
 /** The state of a plan, in words. */
-export function stateText(plan: Pick<PlanSummary, "state" | "approvals" | "needed" | "tags" | "untagged">, now = Date.now()): string {
+export function stateText(
+  plan: Pick<PlanSummary, "state" | "approvals" | "needed" | "tags" | "untagged" | "run" | "why">,
+  now = Date.now(),
+): string {
   if (isOpen(plan) && isEmpty(plan)) return "nothing to do";
+  if (plan.state === "rejected" && plan.why !== null) return plan.why;
+  if (plan.state === "failed" && plan.run === null) return plan.why === null ? "failed" : `failed: ${plan.why}`;
   const text = STATES[plan.state];
   const isCounted = plan.state === "waiting" && plan.needed > 1;
   return isCounted ? `${text}: ${approvalsAt(plan, now)} of ${plan.needed}` : text;

@@ -10,7 +10,7 @@ export const jobs = signal<ReadonlyMap<string, Job>>(new Map());
 export const active = computed(() => activeOf([...jobs.value.values()]));
 
 /** How often each topic has changed since the page was opened: what shows it is read again. */
-export const changes = { report: signal(0), images: signal(0), plans: signal(0), runs: signal(0) };
+export const changes = { report: signal(0), images: signal(0), plans: signal(0), runs: signal(0), store: signal(0) };
 
 const WRITES = new Set(["apply", "undo", "resume"]);
 

@@ -15,6 +15,9 @@ export interface Session {
   policy: string | null;
   read: Time | null;
   images: number | null;
+  /** The team's store, and why it cannot be asked now. */
+  store: string | null;
+  store_problem: string | null;
 }
 
 export interface Growth {
@@ -131,11 +134,12 @@ export interface PlanSummary {
   untagged: number;
   frees: number;
   exact: boolean;
-  state: "waiting" | "approved" | "running" | "done" | "failed" | "expired" | "superseded";
+  state: "waiting" | "approved" | "running" | "done" | "failed" | "expired" | "superseded" | "rejected" | "lapsed";
   approvals: Approval[];
   needed: number;
   run: string | null;
   tonight: boolean;
+  why: string | null;
 }
 
 export interface PlanDetail {
@@ -268,4 +272,4 @@ export interface Removed {
   size: number | null;
 }
 
-export type Topic = "report" | "images" | "plans" | "runs";
+export type Topic = "report" | "images" | "plans" | "runs" | "store";
