@@ -46,7 +46,7 @@ class Pages(Program):
 
     team: Team | None = None
 
-    def command(self, arguments: tuple[str, ...], state: Path | None) -> list[str]:
+    def command(self, arguments: tuple[str, ...], state: Path | None = None) -> list[str]:
         assert self.team is not None
         return self.team.argv(self.folder.name, "-reg", "prod", *arguments)
 
