@@ -4,11 +4,14 @@ and what the store says of it."""
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -61,7 +64,20 @@ CREATE FUNCTION note_lease() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CREATE TRIGGER noted AFTER INSERT OR UPDATE ON repository FOR EACH ROW EXECUTE FUNCTION note_lease();
 """
-
+_AUDIT_SQLITE = """
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, name TEXT NOT NULL, fence INTEGER NOT NULL, holder TEXT NOT NULL,
+    until REAL NOT NULL
+);
+CREATE TRIGGER noted AFTER UPDATE ON repository FOR EACH ROW BEGIN
+    INSERT INTO audit (at, name, fence, holder, until)
+    VALUES ((julianday('now') - 2440587.5) * 86400.0, NEW.name, NEW.fence, NEW.holder, NEW.until);
+END;
+CREATE TRIGGER noted_new AFTER INSERT ON repository FOR EACH ROW BEGIN
+    INSERT INTO audit (at, name, fence, holder, until)
+    VALUES ((julianday('now') - 2440587.5) * 86400.0, NEW.name, NEW.fence, NEW.holder, NEW.until);
+END;
+"""
 _INTENTS = (
     "SELECT repository, fence, at, body, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8"
     " FROM dregutil.line WHERE kind = 'intent'"
@@ -124,9 +140,12 @@ class Cluster:
         self, postgres: Postgres, registry: DistributionServer, folder: Path, *, names: tuple[str, ...] = REPOSITORIES
     ) -> None:
         self.postgres = postgres
-        self.folder = folder
         self.store = postgres.new_database()
         self.database = self.store.rpartition("/")[2]
+        self._set_up(registry, folder, names)
+
+    def _set_up(self, registry: DistributionServer, folder: Path, names: tuple[str, ...]) -> None:
+        self.folder = folder
         self.names = names
         self.proxy = HoldingProxy(registry.port)
         self.pusher = Pusher(registry.url)
@@ -136,12 +155,15 @@ class Cluster:
         database = open_database(StoreAddress.parse(self.store))
         migrate(database)
         database.close()
-        self.rows("SET search_path = dregutil; " + _AUDIT)
+        self._note_leases()
         self._push()
         self.before = self.digests()
         self.stays = {name: {tag for tag in self.before[name][0] if tag.startswith("2")} for name in names}
         going = sum(len(tags) for tags, _ in self.before.values()) - sum(map(len, self.stays.values()))
         self.remove = ("remove-tags", "-r", *names, "-t", "<2", "-y", "--yes-remove", str(going))
+
+    def _note_leases(self) -> None:
+        self.rows("SET search_path = dregutil; " + _AUDIT)
 
     def _push(self) -> None:
         """In each repository: what is to go shares layers and children with what is to stay."""
@@ -186,7 +208,10 @@ class Cluster:
         """A machine with a state folder of its own; `port`: by which it reaches the database."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        return Machine(self.proxy.url, folder, self.postgres.url_of(self.database, port=port), extra)
+        return Machine(self.proxy.url, folder, self._url(port), extra)
+
+    def _url(self, port: int | None) -> str:
+        return self.postgres.url_of(self.database, port=port)
 
     def machine_that_stops(self, name: str, number: int) -> Machine:
         """One that stops itself just before it sends its DELETE of this number, from 1."""
@@ -284,6 +309,48 @@ class Cluster:
         return found
 
 
+class SmallCluster(Cluster):
+    """Many repositories with two tags that go and one that stays, which share a layer."""
+
+    def _push(self) -> None:
+        first, *others = self.names
+        for tag in ("1.0", "1.1", "2.0"):
+            self.pusher.push_image(first, tag, seed=tag, layers=[b"base"])
+        folder = self.registry.storage / "docker/registry/v2/repositories"
+        for name in others:
+            shutil.copytree(folder / first, folder / name)
+
+
+class SqliteCluster(Cluster):
+    """The store is a file that all processes open."""
+
+    def __init__(self, registry: DistributionServer, folder: Path) -> None:
+        self.path = folder / "store" / "store.sqlite"
+        self.store = f"sqlite://{self.path}"
+        self._set_up(registry, folder, REPOSITORIES)
+
+    def _note_leases(self) -> None:
+        with closing(sqlite3.connect(self.path)) as connection:
+            connection.executescript(_AUDIT_SQLITE)
+
+    def _url(self, port: int | None) -> str:
+        assert port is None
+        return self.store
+
+    def rows(self, sql: str, **values: object) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(":memory:", timeout=10)) as connection:
+            connection.execute("ATTACH :path AS dregutil", {"path": str(self.path)})
+            return connection.execute(sql, values).fetchall()
+
+    def intents(self) -> dict[str, list[tuple[int, float, bytes, float]]]:
+        found: dict[str, list[tuple[int, float, bytes, float]]] = defaultdict(list)
+        for name, fence, at, body in self.rows(
+            "SELECT repository, fence, at, body FROM dregutil.line WHERE kind = 'intent'"
+        ):
+            found[name].append((fence, at, bytes(body), at))  # the commit follows at once, and is not noted
+        return found
+
+
 def _faketime() -> str:
     for folder in (TOOLS / "usr/lib", Path("/usr/lib")):
         for found in folder.glob("*/faketime/libfaketime.so.1"):
@@ -339,6 +406,16 @@ def check_undo(cluster: Cluster, undone_by: Machine) -> None:
         assert found == cluster.before[name], f"the undo left {name} otherwise than it was"
     check_leases(cluster.leases())
     check_deletions(cluster)
+
+
+def check_wait(cluster: Cluster, names: set[str], holder: str) -> None:
+    """Whoever took over what `holder` had wrote there only when nothing of it could be on its way any more."""
+    for name in names:
+        rows = cluster.leases()[name]
+        last = max(row.until for row in rows if row.holder == holder)
+        claimed = next(row for row in rows if row.fence == 2)
+        writes = [one.at for one in cluster.proxy.writes() if one.repository == name and one.at > claimed.at]
+        assert all(at >= last + LIMIT for at in writes), f"{name}: {min(writes) - last} s after the lease"
 
 
 def check_nothing_else_went(cluster: Cluster) -> None:

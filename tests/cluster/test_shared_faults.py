@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from many_machines import (
-    LIMIT,
     Cluster,
     check,
     check_nothing_else_went,
     check_undo,
+    check_wait,
     ended,
     go_on,
     is_stopped,
@@ -37,16 +37,6 @@ def cluster(
     with Cluster(postgres, registry_server, tmp_path) as found:
         found.proxy.hold(after=3)
         yield found
-
-
-def check_wait(cluster: Cluster, names: set[str], holder: str) -> None:
-    """Whoever took over what `holder` had wrote there only when nothing of it could be on its way any more."""
-    for name in names:
-        rows = cluster.leases()[name]
-        last = max(row.until for row in rows if row.holder == holder)
-        claimed = next(row for row in rows if row.fence == 2)
-        writes = [one.at for one in cluster.proxy.writes() if one.repository == name and one.at > claimed.at]
-        assert min(writes) >= last + LIMIT, f"{name}: {min(writes) - last} s after the lease"
 
 
 def test_one_is_killed_and_the_clocks_of_the_others_are_five_minutes_off(cluster: Cluster) -> None:

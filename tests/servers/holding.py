@@ -58,6 +58,10 @@ class HoldingProxy(Proxy):
         """The writes that arrived: PUT, POST, PATCH, DELETE."""
         return [one for one in self.arrived if one.method not in ("GET", "HEAD")]
 
+    def deletions(self) -> list[Arrival]:
+        """The DELETEs of what was there."""
+        return [one for one in self.writes() if one.method == "DELETE" and one.was_there]
+
     async def respond(self, request: Request) -> Answer:
         now, loop = time.time(), asyncio.get_running_loop()
         is_deletion = request.method == "DELETE"
