@@ -184,9 +184,8 @@ def test_a_planner_records_a_plan_that_it_cannot_approve(as_role: AS_ROLE) -> No
 
 def test_an_approver_approves_takes_it_back_replaces_and_rejects(as_role: AS_ROLE) -> None:
     planner, approver = Plans(as_role("dregutil_planner")), Plans(as_role("dregutil_approver"))
-    first, second = (
-        planner.add_file(body, registry=KEY, made_by="ann", tags=1, steps=1).sum for body in (b"one", b"two")
-    )
+    bodies = (b"one\nsum\n", b"two\nsum\n")
+    first, second = (planner.add_file(body, registry=KEY, made_by="ann", tags=1, steps=1).sum for body in bodies)
     assert approver.approve(first, "bob").state == "approved"
     for change in (planner.approve, planner.withdraw):
         with pytest.raises(StoreError, match="permission denied"):

@@ -152,8 +152,8 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     add = proxy.add_argument
     add("--user-header", type=nonempty, metavar="NAME", help="the header in which the proxy names who asks")
     add("--trusted-proxy", action="append", default=[], metavar="CIDR", help="the proxy's address; repeat it")
-    for role, may in (("viewer", "look"), ("planner", "look and make plans"), ("approver", "do all")):
-        text = f"who may {may}: a name, or '*' for everyone; repeat it"
+    for role, may in (("viewer", "only look"), ("planner", "look and make plans"), ("approver", "do everything")):
+        text = f"a person who may {may}, as the proxy names them, or '*' for everyone; repeat it"
         add(f"--{role}", action="append", default=[], type=nonempty, metavar="NAME", help=text)
     text = "how many people must approve a plan (default: 1); with 2 or more, who made it is none of them"
     add("--approvals", type=int, default=1, metavar="N", help=text)

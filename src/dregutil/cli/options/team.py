@@ -103,16 +103,16 @@ COMMANDS = (
     ),
     Command(
         "plans",
-        "List, show, approve or reject plans of the store.",
+        "Approve or reject the plans that wait in the store.",
         "plans:plans",
         _add_plans,
         changes=True,
         registry=False,
         default=False,
         about=(
-            "The plans that wait in the shared store for people to approve them: `cleanup --approve` and `remove-tags "
-            "--approve` put them there. A worker carries out what is approved. A plan that nobody approves expires "
-            "after 24 hours."
+            "Work with the plans in the shared store. `cleanup --approve` and `remove-tags --approve` put a plan there "
+            "instead of removing anything. Once it is approved, a worker carries it out; if nobody approves it, it "
+            "expires after 24 hours."
         ),
         examples=(
             ("plans --store sqlite:///tmp/team.sqlite", "what waits for approval, and what is carried out"),
