@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from command_lines import CommandLines
 from dregutil.store.address import StoreAddress
 from dregutil.store.database import open_database
 from dregutil.store.ledger import Ledger
@@ -189,22 +188,23 @@ def test_no_process_has_the_password_on_its_command_line(
         "DREGUTIL_STORE": shared_url.replace("postgres@", f"postgres:{postgres.password}@"),
         "PGPASSWORD": "",
     }
-    seen: set[str] = set()
-    with Serving(program, ("--refresh-every", "0"), environment) as served, _watched(tmp_path, seen):
+    texts = (str(tmp_path), postgres.password)
+    with Serving(program, ("--refresh-every", "0"), environment) as served, CommandLines(*texts) as lines:
         served.report()
         job = served.job(served.post("refresh"))
         assert job["state"] == "done", job
         assert served.get("runs").status == 200
-    assert [line for line in seen if "refresh" in line or "report" in line], seen
-    assert not [line for line in seen if postgres.password in line]
+    assert [line for line in lines.seen if "refresh" in line or "report" in line], lines.seen
+    assert not [line for line in lines.seen if postgres.password in line]
     assert postgres.password not in served.log
     assert {path.name for path in program.state.iterdir()} == {"serve", "stores"}
     with (
         Serving(program, ("--store", shared_url), {"PGPASSWORD": postgres.password}) as served,
-        _watched(tmp_path, seen),
+        CommandLines(*texts) as lines,
     ):
         served.job(served.post("refresh"))
-    assert [line for line in seen if f"--store={shared_url}" in line], seen
+    assert [line for line in lines.seen if f"--store={shared_url}" in line], lines.seen
+    assert not [line for line in lines.seen if postgres.password in line]
 
 
 def test_two_migrations_at_once_make_the_tables_once(shared_url: str, tmp_path: Path) -> None:
@@ -288,35 +288,3 @@ def _holding(folder: Path, secret: str) -> list[Path]:
     """The files under a folder that have a text in them."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return [path for path in files if secret.encode() in path.read_bytes()]
-
-
-class _watched:  # noqa: N801 - used as a function
-    """Meanwhile, the command lines of all processes that name a folder are collected."""
-
-    def __init__(self, folder: Path, seen: set[str]) -> None:
-        self._folder = str(folder)
-        self._seen = seen
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._end.wait(0.01):
-            for line in _command_lines():
-                if self._folder in line:
-                    self._seen.add(line)
-
-
-def _command_lines() -> Iterator[str]:
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                yield (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
