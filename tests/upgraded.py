@@ -87,10 +87,14 @@ class Left:
         self, program: list[str], proxy: str, *arguments: str, environment: Mapping[str, str]
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of `program`, through the proxy that answers for the name of the registry."""
+        return self.run_command(self.command(program, *arguments), self.environment(proxy, environment))
+
+    def run_command(self, command: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run a command in the folder."""
         return subprocess.run(
-            self.command(program, *arguments),
+            command,
             cwd=self.folder,
-            env=self.environment(proxy, environment),
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
