@@ -20,13 +20,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from support import fill, fill_sharing, own_of
 
-from dregutil.oci.names import Repository
 from servers import DistributionServer
 from servers.postgres import Postgres
 
@@ -93,8 +92,8 @@ def _run(
     (fill_sharing if is_load else fill)(registry.storage, repositories, tags)
     with registry:
         what = "plan-of-load" if is_load else "plan"
-        plan = [sys.executable, __file__, what, registry.url, str(folder), str(repositories), str(doomed)]
-        subprocess.run(plan, check=True)
+        plan = [sys.executable, __file__, what, registry.url, str(folder), str(repositories)]
+        subprocess.run([*plan, str(tags if is_load else doomed)], check=True)
         begun = time.perf_counter()
         children = [
             subprocess.Popen(
@@ -213,20 +212,21 @@ async def plan(url: str, folder: Path, repositories: int, doomed: int) -> None:
     (folder / "plan.jsonl").write_bytes(b"".join(encode_plan(made)))
 
 
-async def plan_of_load(url: str, folder: Path, repositories: int) -> None:
-    """The plan of one repository, for all: they are alike but for the manifest that goes."""
+async def plan_of_load(url: str, folder: Path, repositories: int, tags: int) -> None:
+    """A plan as `cleanup` makes it: one image of each repository. To read a million tags for it takes minutes."""
     import dregutil
+    from dregutil.oci.names import Repository, Tag
     from dregutil.plan.file import encode_plan
+    from dregutil.plan.model import Action, Plan, Step, StepKind
 
-    async with dregutil.connect(url, state_dir=folder / "planner", contents=None, insecure=True) as session:
-        made = await session.plan_removal("team0/app0", tags=["1.0"])
-    (step,), (before,) = made.steps, made.tags_before.values()
     names = [Repository(f"team{number % 10}/app{number}") for number in range(repositories)]
     steps = tuple(
-        replace(step, number=number + 1, repository=name, digest=own_of(number)) for number, name in enumerate(names)
+        Step(number + 1, Action.DELETE, name, own_of(number), (Tag("1.0"),), StepKind.IMAGE, "the tag 1.0")
+        for number, name in enumerate(names)
     )
-    assert steps[0] == step, (steps[0], step)
-    made = replace(made, steps=steps, tags_before=dict.fromkeys(names, before))
+    async with dregutil.connect(url, state_dir=folder / "planner", contents=None, insecure=True) as session:
+        registry = session.identity
+    made = Plan(registry, datetime.now(UTC), "dregutil remove-tags", steps, tags_before=dict.fromkeys(names, tags))
     (folder / "plan.jsonl").write_bytes(b"".join(encode_plan(made)))
 
 
@@ -235,7 +235,7 @@ if __name__ == "__main__":
     if words and words[0] == "plan":
         asyncio.run(plan(words[1], Path(words[2]), int(words[3]), int(words[4])))
     elif words and words[0] == "plan-of-load":
-        asyncio.run(plan_of_load(words[1], Path(words[2]), int(words[3])))
+        asyncio.run(plan_of_load(words[1], Path(words[2]), int(words[3]), int(words[4])))
     elif words and words[0] == "load":
         load(*map(int, words[1:]))
     elif words and words[0] in ("first", "join"):

@@ -33,7 +33,7 @@ _PER_REPOSITORY = 50
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def _inventory(tags: int, *, generation: int) -> Inventory:
+def made_inventory(tags: int, *, generation: int) -> Inventory:
     """Of each thousand tags one is on another digest in each generation."""
 
     def digest(number: int) -> Digest:
@@ -55,7 +55,7 @@ def _timed(what: str, work: Callable[[], object]) -> None:
 
 
 def _measure(database: Database, folder: Path, tags: int) -> None:
-    before, after = _inventory(tags, generation=0), _inventory(tags, generation=1)
+    before, after = made_inventory(tags, generation=0), made_inventory(tags, generation=1)
     here, there = (SharedCache(lambda: database, folder / name, _REGISTRY) for name in "ab")
     _timed("tags: first written", lambda: here.write(before))
     _timed("tags: first read on another machine", there.read)
