@@ -9,7 +9,7 @@ import pytest
 
 import dregutil
 from dregutil.apply.progress import RunProgress
-from dregutil.errors import RefusedError, StoreError
+from dregutil.errors import NotFoundError, RefusedError, StoreError
 from dregutil.journal.reader import read_journal
 from dregutil.oci.names import Repository
 from dregutil.registry.permit import check_permit
@@ -78,6 +78,44 @@ def test_the_mirror_is_made_again_from_the_store(
             assert runs.get(run).intents == whole.intents
         journal.unlink()
         assert runs.get(run).outcomes == whole.outcomes
+
+
+def test_who_lists_runs_asks_for_each_alone_and_sees_what_is_new_of_it(
+    registry_server: DistributionServer,
+    pusher: Pusher,
+    store: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thousand runs would else be looked through a thousand times."""
+    pushed(pusher)
+    with (
+        opened(registry_server, store, tmp_path / "a") as here,
+        opened(registry_server, store, tmp_path / "b") as there,
+    ):
+        first_run = here.apply(here.plan_removal("team/a", tags=["1.0"])).id
+        session, stop = stopping(registry_server, store, tmp_path / "c")
+        with session:
+            cut_off = interrupted(session, stop).id
+        runs = shared(there)
+        assert [one.run for one in runs.headers()] == [first_run, cut_off]
+        before = len(runs.get(cut_off).outcomes)
+        asked: list[str] = []
+        ends = runs.ledger.ends
+
+        def noted(run: str = "") -> dict[str, tuple[int, float]]:
+            asked.append(run)
+            return ends(run)
+
+        monkeypatch.setattr(runs.ledger, "ends", noted)
+        here.resume(cut_off)
+        assert len(runs.get(cut_off).outcomes) > before
+        assert not runs.get(first_run).is_unfinished
+        assert asked == [cut_off, first_run]
+        runs.ledger.remove(first_run)
+        with pytest.raises(NotFoundError):
+            runs.get(first_run)
+        assert runs.get(cut_off[:-2]).run == cut_off
 
 
 def test_a_record_that_was_damaged_on_this_machine_is_fetched_again(

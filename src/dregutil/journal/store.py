@@ -116,13 +116,17 @@ class RunStore:
 
         Raises NotFoundError, JournalError.
         """
+        record = read_journal(self._runs / self._found(name))
+        return _with_layout(record) if record.damaged else record
+
+    def _found(self, name: str) -> str:
+        """The whole name of a run. Raises NotFoundError and JournalError."""
         names = self.names()
         found = [name] if name in names else [other for other in names if other.startswith(name)]
         if len(found) != 1:
             what = f"{len(found)} runs begin with {name!r}" if found else f"there is no run {name!r}"
             raise NotFoundError(f"{what} in {self.folder}", advice="`dregutil history` lists the runs")
-        record = read_journal(self._runs / found[0])
-        return _with_layout(record) if record.damaged else record
+        return found[0]
 
     def headers(self, registry: str | None = None) -> list[RunHeader]:
         """The runs that were begun, oldest first.

@@ -225,12 +225,10 @@ class Ledger:
         with self._transaction(durable=False) as transaction:
             return {str(name): int(lines) for name, lines in transaction.rows("SELECT name, lines FROM run")}
 
-    def ends(self) -> dict[str, tuple[int, float]]:
-        """The runs, each with the number of its lines, and when the last of them was recorded."""
+    def ends(self, run: str = "") -> dict[str, tuple[int, float]]:
+        """The runs, each with the number of its lines, and when the last of them was recorded; or this one alone."""
         with self._transaction(durable=False) as transaction:
-            rows = transaction.rows(
-                "SELECT name, lines, (SELECT at FROM line WHERE run = run.name AND n = run.lines) FROM run"
-            )
+            rows = transaction.rows(_ENDS + (" WHERE name = :run" if run else ""), {"run": run} if run else {})
             return {str(name): (int(lines), float(at or 0)) for name, lines, at in rows}
 
     def recorded_at(self, run: str, number: int) -> float:
@@ -284,6 +282,7 @@ class Ledger:
 
 
 _TICK_UNBEGUN = "UPDATE tick SET run = '' WHERE run = :run"
+_ENDS = "SELECT name, lines, (SELECT at FROM line WHERE run = run.name AND n = run.lines) FROM run"
 _UNBEGUN = (  # its worker has it still, or whoever began it by hand leaves it to the next one
     "UPDATE plan SET run = '', state = CASE WHEN until <= {now} THEN 'approved' ELSE state END WHERE run = :run"
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,6 +43,16 @@ class Mirror:
             if Path(name).name != name or name.startswith("."):
                 raise StoreError(f"the store has a run whose name is no file's: {name!r}")
             self._catch_up(self._runs / name, lines, at)
+        self._remove_others(there)
+
+    def catch_up_one(self, name: str) -> bool:
+        """Take what the store has of one run; returns whether it has any. Raises OSError and StoreError."""
+        there = self._ledger.ends(name)
+        for lines, at in there.values():
+            self._catch_up(self._runs / name, lines, at)
+        return bool(there)
+
+    def _remove_others(self, there: Mapping[str, object]) -> None:
         gone = [entry for entry in self._runs.iterdir() if entry.name not in there]
         pruned = min(there, default="")  # the oldest go first
         for entry in gone:

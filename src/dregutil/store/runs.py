@@ -195,12 +195,25 @@ class SharedRuns(RunStore):
             with contextlib.suppress(OSError):
                 (self._runs / run / COUNT).unlink()
 
+    def _found(self, name: str) -> str:
+        """As in a folder. Of a run that is here, only what is new of it is fetched: whoever lists runs reads each."""
+        if Path(name).name == name and (self._runs / name / COUNT).exists():
+            with self._mirror() as mirror:
+                if mirror.catch_up_one(name):
+                    return name
+        return super()._found(name)
+
     def catch_up(self) -> None:
         """Bring the mirror up to date. Raises StoreError."""
+        with self._mirror() as mirror:
+            mirror.catch_up()
+
+    @contextlib.contextmanager
+    def _mirror(self) -> Iterator[Mirror]:
         try:
             make_private_folder(self._runs)
             with lock_file(self.folder / "mirror.lock", wait=True):
-                Mirror(self.ledger, self.folder).catch_up()
+                yield Mirror(self.ledger, self.folder)
         except OSError as error:
             raise StoreError(
                 f"the mirror of {self.ledger.database.address} in {self.folder} cannot be written: "
