@@ -1,4 +1,4 @@
-"""A scheduled cleanup that is cut off in the middle: whoever carries out its tick again continues its run."""
+"""A scheduled cleanup, and workers that are killed or stand still: each time is carried out by one run, which is continued."""
 
 from __future__ import annotations
 
@@ -90,11 +90,20 @@ def ticks(database: Database) -> list[tuple[str, int, str]]:
 
 
 def kill(worker: WorkerProcess) -> None:
-    """As when its machine dies: its processes too."""
-    children = Path(f"/proc/{worker.process.pid}/task/{worker.process.pid}/children").read_text().split()
-    for process in (worker.process.pid, *map(int, children)):
-        os.kill(process, signal.SIGKILL)
+    """As when its machine dies."""
+    send(signal.SIGKILL, family(worker))
     worker.process.wait(20)
+
+
+def family(worker: WorkerProcess) -> list[int]:
+    """A worker and the processes of its jobs."""
+    children = Path(f"/proc/{worker.process.pid}/task/{worker.process.pid}/children").read_text().split()
+    return [worker.process.pid, *map(int, children)]
+
+
+def send(number: signal.Signals, processes: list[int]) -> None:
+    for process in processes:
+        os.kill(process, number)
 
 
 def cut_off(team: Team, registry: Registry) -> str:
@@ -124,3 +133,45 @@ def test_when_its_worker_is_killed_another_one_continues_its_run(
     for name in REPOSITORIES:
         assert sorted(pusher.tags(name)) == sorted(TAGS)
         assert all(pusher.is_whole(name, tag) for tag in TAGS)
+
+
+def test_two_workers_and_one_time_make_one_run(
+    team: Team, registry: Registry, pusher: Pusher, database: Database
+) -> None:
+    workers = [team.worker("w1"), team.worker("w2")]
+    wait_until(lambda: any("cleanup of schedule nightly is done" in worker.said for worker in workers))
+    for worker in workers:
+        worker.signal(signal.SIGTERM)
+    assert [worker.ended() for worker in workers] == [0, 0]
+    assert sum(worker.said.count("cleanup of schedule nightly") for worker in workers) == 1
+    (run,) = history(team)
+    assert ticks(database) == [("done", 1, run["run"])]
+    assert is_clean(pusher)
+    assert len(registry.deleted) == len(set(registry.deleted)) == 8
+
+
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)  # a stopped writer of SQLite stops all others
+def test_a_worker_that_stood_still_past_its_lease_wakes_to_nothing(
+    team: Team, registry: Registry, pusher: Pusher, database: Database
+) -> None:
+    first = team.worker("w1")
+    wait_until(lambda: registry.deleted)
+    stopped = family(first)
+    assert len(stopped) == 2
+    send(signal.SIGSTOP, stopped)
+    second = team.worker("w2")
+    wait_until(lambda: "cleanup of schedule nightly is done" in second.said, 60)
+    assert is_clean(pusher)
+    deleted, (run,), found = len(registry.deleted), history(team), ticks(database)
+    assert found == [("done", 2, run["run"])]
+    send(signal.SIGCONT, stopped)
+    wait_until(lambda: len(family(first)) == 1)
+    wait_until(lambda: first.get("healthz")[0] == 200)
+    first.signal(signal.SIGTERM)
+    assert first.ended() == 0
+    assert len(registry.deleted) == deleted, "it sent nothing any more"
+    assert [one["run"] for one in history(team)] == [run["run"]]
+    assert ticks(database) == found
+    assert is_clean(pusher)
+    team.run("cy", "undo", "-y")
+    assert all(sorted(pusher.tags(name)) == sorted(TAGS) for name in REPOSITORIES)
