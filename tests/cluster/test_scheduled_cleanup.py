@@ -1,4 +1,4 @@
-"""A scheduled cleanup, and workers that are killed or stand still: each time is carried out by one run, which is continued."""
+"""A scheduled cleanup, and workers that are killed or stand still: one run carries out each time, and is continued."""
 
 from __future__ import annotations
 
