@@ -18,9 +18,13 @@ from dregutil.serve.files import ServeFolder
 from dregutil.serve.people import Person, Role, Roles
 from dregutil.serve.program import Program
 from dregutil.serve.site import Asked, Options, Site
+from dregutil.serve.team import Team, TeamRuns
+from dregutil.store.address import StoreAddress
+from dregutil.store.database import Database, open_database
+from dregutil.store.migrations import migrate
 from serving import Answered, sent
 
-__all__ = ["BEHIND_PROXY", "DOCUMENT", "Inside", "inside"]
+__all__ = ["BEHIND_PROXY", "DOCUMENT", "Inside", "inside", "team_store"]
 
 DOCUMENT = {"version": 1, "kind": "report", "made": "2026-11-26T10:00:00Z", "read": "2026-11-26T09:00:00Z"}
 BEHIND_PROXY: dict[str, Any] = {
@@ -74,20 +78,39 @@ class Inside:
         return ({"Cookie": self.cookie} if self.cookie else {}) | named
 
 
+def team_store(folder: Path) -> Database:
+    """The store of a team, with its tables."""
+    found = open_database(StoreAddress.parse(f"sqlite://{folder}/team.sqlite"))
+    migrate(found)
+    return found
+
+
+def _team(folder: Path, identity: str) -> Team:
+    return Team(folder / "copies", team_store(folder), identity)
+
+
 @asynccontextmanager
 async def inside(
-    folder: Path, script: str = _SCRIPT, environment: dict[str, str] | None = None, **options: Any
+    folder: Path,
+    script: str = _SCRIPT,
+    environment: dict[str, str] | None = None,
+    *,
+    store: bool = False,
+    policy: str | None = None,
+    **options: Any,
 ) -> AsyncIterator[Inside]:
-    """Serve, with a report that was made before. Jobs run `script` with the words of the command as its arguments."""
+    """Serve, with a report that was made before. Jobs run `script` with the words of the command as its arguments.
+    `store`: as a face of a team's store, in the file `team.sqlite` of the folder."""
     chosen = Options(host="127.0.0.1", port=0, owner=Person("anna", Role.APPROVER), refresh_every=0.0, **options)
-    asked = Asked("registry.example.com", "registry.example.com", "dregutil 3", "dregutil serve")
+    asked = Asked("registry.example.com", "registry.example.com", "dregutil 3", "dregutil serve", policy)
     program = Program(
         (), environment or {}, lambda words: f"dregutil {shlex.join(words)}", (sys.executable, "-c", script)
     )
-    served = ServeFolder(folder, asked.identity)
+    team = _team(folder, asked.identity) if store else None
+    served = ServeFolder(folder, asked.identity, None if team is None else TeamRuns(team))
     with served.held():
         served.report.write_text(json.dumps([DOCUMENT]))
-        site = made(chosen, asked, program, served, None)
+        site = made(chosen, asked, program, served, None, team)
         async with serving(site) as address:
             found = Inside(site, address)
             if "?token=" in address:

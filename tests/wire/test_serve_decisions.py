@@ -15,10 +15,11 @@ import pytest
 from dregutil.journal.store import RunStore
 from dregutil.oci.manifest import OCI_MANIFEST, parse_manifest
 from dregutil.oci.names import Digest, Repository, Tag
-from dregutil.plan.model import Action, Plan, Step, StepKind
+from dregutil.plan.model import Action, Plan, PolicySource, Step, StepKind
 from dregutil.plan.outcome import Intent
 from dregutil.serve.people import Role, Roles
-from serve_inside import BEHIND_PROXY, Inside, inside
+from dregutil.store.plans import Plans
+from serve_inside import BEHIND_PROXY, Inside, inside, team_store
 from serving import Answered
 
 API = "/api/v1"
@@ -57,6 +58,10 @@ if words[0] == "apply" and "WAITS" in os.environ:
 PEOPLE: dict[str, Any] = BEHIND_PROXY | {
     "roles": Roles({Role.VIEWER: ["vera"], Role.PLANNER: ["paul", "pia"], Role.APPROVER: ["anna", "bob", "cy@x.org"]})
 }
+
+
+BOTH = pytest.mark.parametrize("store", [False, True], ids=["folder", "store"])
+"""Plans in the server's folder, and in a team's store."""
 
 
 def served(
@@ -174,22 +179,24 @@ async def test_what_is_no_sum_is_no_plan(sum_: str, tmp_path: Path) -> None:
     assert said(tmp_path) == []
 
 
-async def test_the_process_that_carries_out_gets_the_approved_sum_and_who_approved(tmp_path: Path) -> None:
-    async with served(tmp_path, **PEOPLE, approvals=2) as server:
+@BOTH
+async def test_the_process_that_carries_out_gets_the_approved_sum_and_who_approved(store: bool, tmp_path: Path) -> None:
+    async with served(tmp_path, **PEOPLE, approvals=2, store=store) as server:
         sum_ = await made(server, X_User="paul")
         for name in ("anna", "cy@x.org"):
             assert (await server.post(f"{API}/plans/{sum_}/approve", X_User=name)).status == 200
         job = await ended(server, await server.post(f"{API}/plans/{sum_}/apply", X_User="bob"), X_User="vera")
         assert job["state"] == "done", job
     given = said(tmp_path)[-1]
-    (file,) = (tmp_path / "serve").glob(f"*/plans/{sum_.partition(':')[2]}.jsonl")
+    (file,) = (tmp_path / "serve").glob(f"*/*plans/{sum_.partition(':')[2]}.jsonl")
     assert given["words"] == ["apply", str(file), f"--expect={sum_}", "-y", "--yes-remove=0"]
     assert given["DREGUTIL_ACTOR"].startswith("bob@")
     assert (given["DREGUTIL_PLANNED_BY"], given["DREGUTIL_APPROVED_BY"]) == ("paul", "anna\ncy@x.org")
 
 
-async def test_the_number_of_a_plan_that_removes_most_is_what_was_typed(tmp_path: Path) -> None:
-    async with served(tmp_path, {"STEPS": "60"}) as server:
+@BOTH
+async def test_the_number_of_a_plan_that_removes_most_is_what_was_typed(store: bool, tmp_path: Path) -> None:
+    async with served(tmp_path, {"STEPS": "60"}, store=store) as server:
         sum_ = await made(server)
         assert (await server.post(f"{API}/plans/{sum_}/approve")).status == 200
         for typed in (None, 0, 59, 61, -60):
@@ -200,8 +207,9 @@ async def test_the_number_of_a_plan_that_removes_most_is_what_was_typed(tmp_path
     assert said(tmp_path)[-1]["words"][-1] == "--yes-remove=60"
 
 
-async def test_a_run_that_did_not_begin_leaves_the_plan_approved(tmp_path: Path) -> None:
-    async with served(tmp_path, {"FAILS": "1"}) as server:
+@BOTH
+async def test_a_run_that_did_not_begin_leaves_the_plan_approved(store: bool, tmp_path: Path) -> None:
+    async with served(tmp_path, {"FAILS": "1"}, store=store) as server:
         sum_ = await made(server)
         assert (await server.post(f"{API}/plans/{sum_}/approve")).status == 200
         for _ in range(2):
@@ -214,9 +222,10 @@ async def test_a_run_that_did_not_begin_leaves_the_plan_approved(tmp_path: Path)
             await until_approved(server, sum_)
 
 
-async def test_a_plan_is_carried_out_once_at_a_time_and_not_beside_another(tmp_path: Path) -> None:
+@BOTH
+async def test_a_plan_is_carried_out_once_at_a_time_and_not_beside_another(store: bool, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    async with served(tmp_path, {"WAITS": str(tmp_path / "pipe")}) as server:
+    async with served(tmp_path, {"WAITS": str(tmp_path / "pipe")}, store=store) as server:
         one, other = await made(server), await made(server)
         for sum_ in (one, other):
             assert (await server.post(f"{API}/plans/{sum_}/approve")).status == 200
@@ -233,8 +242,9 @@ async def test_a_plan_is_carried_out_once_at_a_time_and_not_beside_another(tmp_p
     assert sum(one["words"][0] == "apply" for one in said(tmp_path)) == 1
 
 
-async def test_a_file_that_changed_is_neither_approved_nor_carried_out(tmp_path: Path) -> None:
-    async with served(tmp_path) as server:
+@BOTH
+async def test_a_file_that_changed_is_neither_approved_nor_carried_out(store: bool, tmp_path: Path) -> None:
+    async with served(tmp_path, store=store) as server:
         one, other = await made(server), await made(server)
         assert (await server.post(f"{API}/plans/{other}/approve")).status == 200
         for sum_ in (one, other):
@@ -248,7 +258,7 @@ async def test_a_file_that_changed_is_neither_approved_nor_carried_out(tmp_path:
 
 def alter(state: Path, sum_: str) -> None:
     """Change the file of a plan so that it removes something else."""
-    (path,) = state.glob(f"serve/*/plans/{sum_.partition(':')[2]}.jsonl")
+    (path,) = state.glob(f"serve/*/*plans/{sum_.partition(':')[2]}.jsonl")
     path.write_bytes(path.read_bytes().replace(b'"1.1"', b'"9.9"'))
 
 
@@ -283,8 +293,9 @@ async def test_who_made_a_plan_or_an_approver_discards_it(tmp_path: Path) -> Non
     assert not list((tmp_path / "serve").glob("*/plans/*.json*"))
 
 
-async def test_who_only_looks_or_plans_decides_nothing(tmp_path: Path) -> None:
-    async with served(tmp_path, **PEOPLE) as server:
+@BOTH
+async def test_who_only_looks_or_plans_decides_nothing(store: bool, tmp_path: Path) -> None:
+    async with served(tmp_path, **PEOPLE, store=store) as server:
         assert (await server.post(f"{API}/plans", {"images": ["shop/web:1.1"]}, X_User="vera")).status == 403
         sum_ = await made(server, X_User="paul")
         assert (await server.post(f"{API}/plans/{sum_}/approve", X_User="bob")).status == 200
@@ -293,12 +304,93 @@ async def test_who_only_looks_or_plans_decides_nothing(tmp_path: Path) -> None:
                 assert (await server.post(f"{API}/plans/{sum_}/{verb}", X_User=name)).status == 403
             found = (await server.get(f"{API}/plans/{sum_}", X_User=name)).json
             assert (found["may_approve"], found["may_apply"]) == (False, False)
-            assert " plan show " in found["command"], "nothing that leads around the approvals"
+            assert (" plans show " if store else " plan show ") in found["command"], (
+                "nothing that leads around the approvals"
+            )
             for path in ("runs/20260301T020000Z-00001/undo", "runs/20260301T020000Z-00001/resume"):
                 assert (await server.post(f"{API}/{path}", X_User=name)).status == 403
         assert (await server.post(f"{API}/holds", {"image": "shop/web:1.1"}, X_User="vera")).status == 403
         assert " apply " in (await server.get(f"{API}/plans/{sum_}", X_User="anna")).json["command"]
     assert [one["words"][0] for one in said(tmp_path)] == ["remove-tags"]
+
+
+@BOTH
+async def test_an_approval_can_be_withdrawn_and_is_there_after_a_restart(store: bool, tmp_path: Path) -> None:
+    async with served(tmp_path, **PEOPLE, approvals=2, store=store) as server:
+        sum_ = await made(server, X_User="paul")
+        own = await made(server, X_User="anna")
+        assert (await server.post(f"{API}/plans/{own}/approve", X_User="anna")).status == 403, "she made it"
+        for name in ("anna", "bob"):
+            assert (await server.post(f"{API}/plans/{sum_}/approve", X_User=name)).status == 200
+        assert (await server.post(f"{API}/plans/{sum_}/withdraw", X_User="cy@x.org")).status == 409
+        found = (await server.post(f"{API}/plans/{sum_}/withdraw", X_User="bob")).json["summary"]
+        assert (found["state"], [one["by"] for one in found["approvals"]], found["needed"]) == ("waiting", ["anna"], 2)
+        assert (await server.post(f"{API}/plans/{sum_}/apply", X_User="anna")).status == 409
+        assert (await server.post(f"{API}/plans/{sum_}/approve", X_User="Anna ")).status in (403, 409), "one person"
+        assert (await server.post(f"{API}/plans/{sum_}/approve", X_User="bob")).status == 200
+    async with served(tmp_path, **PEOPLE, approvals=2, store=store) as again:
+        found = (await again.get(f"{API}/plans/{sum_}", X_User="vera")).json["summary"]
+        assert (found["state"], [one["by"] for one in found["approvals"]]) == ("approved", ["anna", "bob"])
+        assert (found["tags"], found["title"], found["by"]) == (2, "2 images", "paul")
+    assert not any(one["words"][0] == "apply" for one in said(tmp_path))
+
+
+async def planned(server: Inside) -> str:
+    """The plan of the policy that follows from a report."""
+    await server.site.renewal.follow()
+    job = await server.site.jobs.ended(next(job for job in server.site.jobs.all if job.kind == "plan"))
+    assert job.result is not None, job
+    return job.result["plan"]
+
+
+@BOTH
+async def test_a_newer_plan_of_the_policy_takes_the_place_of_what_nobody_approved(store: bool, tmp_path: Path) -> None:
+    """And one that removes the same is the one that is there."""
+
+    async with served(tmp_path, {"STEPS": "2"}, store=store, policy="policy.yml") as server:
+        first = await planned(server)
+        assert await planned(server) == first
+        assert (await server.get(f"{API}/plans/{first}")).json["summary"]["tonight"]
+    async with served(tmp_path, {"STEPS": "3"}, store=store, policy="policy.yml") as server:
+        second = await planned(server)
+        assert [await state(server, sum_) for sum_ in (first, second)] == ["superseded", "waiting"]
+        assert (await server.post(f"{API}/plans/{first}/approve")).status == 409
+        assert (await server.post(f"{API}/plans/{second}/approve")).status == 200
+    async with served(tmp_path, {"STEPS": "4"}, store=store, policy="policy.yml") as server:
+        third = await planned(server)
+        assert [await state(server, sum_) for sum_ in (second, third)] == ["approved", "waiting"]
+
+
+async def test_a_plan_that_others_put_into_the_store_is_theirs(tmp_path: Path) -> None:
+    """No plan of a server takes its place, and it is not approved where more people must approve than it asks for."""
+    database = team_store(tmp_path)
+    web = Repository("shop/web")
+    step = Step(1, Action.DELETE, web, Digest.of(b"x"), (Tag("9"),), StepKind.IMAGE, "selected")
+    policy = PolicySource("/etc/dregutil/policy.yml")
+    plan = Plan("registry.example.com", datetime.now(UTC), "cleanup", (step,), tags_before={web: 3}, policy=policy)
+    sum_ = Plans(database).add(plan, made_by="nightly").sum
+    async with served(tmp_path, store=True, policy="policy.yml") as server:
+        await planned(server)
+        found = (await server.get(f"{API}/plans/{sum_}")).json
+        assert (found["summary"]["state"], found["summary"]["by"], found["summary"]["title"]) == (
+            "waiting",
+            "nightly",
+            "policy policy.yml",
+        )
+        assert [row["tags"] for group in found["plan"]["groups"] for row in group["rows"]] == [1]
+    async with served(tmp_path, **PEOPLE, approvals=2, store=True) as server:
+        answered = await server.post(f"{API}/plans/{sum_}/approve", X_User="bob")
+        assert (answered.status, "asks for 1 approval" in answered.json["error"]) == (403, True), answered
+        Plans(database).approve(sum_, "cy")
+        assert server.site.team is not None
+        await asyncio.to_thread(server.site.team.look)
+        answered = await server.post(f"{API}/plans/{sum_}/apply", X_User="bob")
+        assert (answered.status, answered.json["error"]) == (409, "1 approval is missing")
+        assert (await server.post(f"{API}/plans/{sum_}/discard", X_User="vera")).status == 403
+        assert (await server.post(f"{API}/plans/{sum_}/discard", X_User="bob")).status == 204
+        assert (await state(server, sum_, X_User="vera"), Plans(database).find(sum_).state) == ("rejected", "rejected")
+    assert not any(one["words"][0] == "apply" for one in said(tmp_path))
+    database.close()
 
 
 @pytest.mark.parametrize("run", ["20260301T020000Z-00001", "--yes", "..%2f..", "2026"])
