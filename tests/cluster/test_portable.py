@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -323,3 +324,14 @@ def _check_round_trip(database: Database, folder: Path, run: str) -> None:
     export_runs(database, folder / "copy", names=[run])
     assert same(RunStore(folder / "copy").get(run), before)
     assert (folder / "copy" / "runs" / run / FILE_NAME).read_bytes() == lines_of(database, run)
+
+
+@pytest.mark.parametrize("name", [b".hidden", b"-x", b"a\nb", b"odd \xff", b"n" * 200])
+def test_a_folder_whose_name_no_run_has_is_left_out(database: Database, tmp_path: Path, name: bytes) -> None:
+    """Brought in, it would stop every machine of the team."""
+    whole = recorded(tmp_path / "state", NOW).folder
+    shutil.copytree(os.fsencode(whole), os.fsencode(whole.parent) + b"/" + name)
+    found = import_runs(database, tmp_path / "state")
+    assert found.new == (whole.name,)
+    assert len(found.unreadable) == 1
+    assert Ledger(database).runs().keys() == {whole.name}

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 import dregutil
+import dregutil.apply.recorded
+import dregutil.apply.undo.recorded
+import dregutil.journal.store
+import dregutil.session.planning
+import dregutil.session.removal
 from dregutil.apply.progress import RunProgress
 from dregutil.errors import NotFoundError, RefusedError, StoreError
 from dregutil.journal.reader import read_journal
@@ -330,3 +337,54 @@ def test_no_name_of_a_run_leads_out_of_the_mirror(
         with pytest.raises(StoreError, match="no file's"):
             here.runs()
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def clock(monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+    """The clock of this machine is so many days off."""
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(days=days)
+
+    for module in (dregutil.session.removal, dregutil.session.planning, dregutil.journal.store):
+        if hasattr(module, "datetime"):
+            monkeypatch.setattr(module, "datetime", Wrong)
+    monkeypatch.setattr(dregutil.apply.undo.recorded, "datetime", Wrong)
+    monkeypatch.setattr(dregutil.apply.recorded, "datetime", Wrong)
+
+
+@pytest.mark.parametrize(("undone", "planned"), [(-20, 0), (0, 20)])
+def test_what_an_undo_put_back_is_held_also_if_the_clock_of_a_machine_is_wrong(
+    registry_server: DistributionServer,
+    pusher: Pusher,
+    store: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    undone: int,
+    planned: int,
+) -> None:
+    pushed(pusher)
+    with opened(registry_server, store, tmp_path / "a") as here:
+        here.apply(here.plan_removal("team/a", tags=["<2"]))
+        clock(monkeypatch, undone)
+        here.undo()
+    clock(monkeypatch, planned)
+    with opened(registry_server, store, tmp_path / "b") as there:
+        assert not there.plan_removal("team/a", tags=["<2"]).steps
+        assert shared(there).prune(shared(there).now() - timedelta(days=10)) == []
+
+
+def test_a_hold_lasts_as_long_as_was_asked_also_if_the_clock_of_a_machine_is_wrong(
+    registry_server: DistributionServer, pusher: Pusher, store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pushed(pusher)
+    for days in (-20, 20):
+        clock(monkeypatch, days)
+        with opened(registry_server, store, tmp_path / f"{days}") as here:
+            here.hold("team/a:1.0" if days < 0 else "team/a:1.1", for_="10d")
+    clock(monkeypatch, 0)
+    with opened(registry_server, store, tmp_path / "c") as there:
+        assert [str(one.tag) for one in there.holds()] == ["1.0", "1.1"]
+        ends = [one.until - datetime.now(UTC) for one in there.holds() if one.until is not None]
+        assert all(timedelta(days=9) < left <= timedelta(days=10) for left in ends)

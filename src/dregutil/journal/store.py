@@ -14,7 +14,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from dregutil.errors import JournalError, NotFoundError, RefusedError
@@ -45,6 +45,10 @@ class RunStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._runs = folder / "runs"
+
+    def now(self) -> datetime:
+        """The time, in UTC, by which holds end and records are forgotten. Raises JournalError."""
+        return datetime.now(UTC)
 
     def new(self, now: datetime) -> Journal:
         """Begin the record of a run, the newest of all. Raises JournalError if the folder cannot be written."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from dregutil.errors import UsageError
@@ -39,7 +39,7 @@ class HoldSession(LogSession):
             is_there = await registry.resolve(reference.repository, reference.tag or _digest(reference)) is not None
         if not is_there:
             raise await self._absent(reference)
-        now = datetime.now(UTC).replace(microsecond=0)
+        now = self.store.now().replace(microsecond=0)
         until = None if length is None else now + length
         by = f"{user_name()}@{host_name()}"
         found = Hold(reference.repository, now, reference.tag, reference.digest, until, by, because)
@@ -55,7 +55,7 @@ class HoldSession(LogSession):
         """End holds, and return them: of `repository:tag`, `repository@digest`, all in a `repository`, or all that came
         back with an undo, by its run. Raises UsageError, NotFoundError if one is not held, JournalError; then all
         stay."""
-        return self._all_holds.end({image: self._meant(image) for image in images}, datetime.now(UTC))
+        return self._all_holds.end({image: self._meant(image) for image in images}, self.store.now())
 
     @property
     def _all_holds(self) -> RegistryHolds:
@@ -64,11 +64,11 @@ class HoldSession(LogSession):
         return RegistryHolds(self.store, self.identity, self.facts.document("holds") if self.facts else None)
 
     def _current_holds(self) -> Holds:
-        return self._all_holds.now(datetime.now(UTC))
+        return self._all_holds.now(self.store.now())
 
     def _watched_holds(self) -> Callable[[], Holds]:
         """The holds while a run is at work. Raises JournalError."""
-        return self._all_holds.watched(datetime.now(UTC))
+        return self._all_holds.watched(self.store.now())
 
     def _image(self, text: str) -> Reference:
         """Parse the name of one image, by a tag or by a digest. Raises UsageError."""

@@ -237,10 +237,12 @@ class Ledger:
             values = {"run": run, "number": number}
             return float(first(transaction.rows("SELECT at FROM line WHERE run = :run AND n = :number", values)) or 0)
 
-    def numbers(self) -> dict[str, int]:
-        """The place of each run among all."""
-        with self.database.transaction(durable=False) as transaction:
-            return {str(name): int(number) for name, number in transaction.rows("SELECT name, number FROM run")}
+    def numbers(self, run: str = "") -> dict[str, tuple[int, float]]:
+        """The place of each run, or of one, among all, and when it began, by the database's clock."""
+        sql = "SELECT name, number, begun FROM run WHERE :run = '' OR name = :run"
+        with self._transaction(durable=False) as transaction:
+            rows = transaction.rows(sql, {"run": run})
+            return {str(name): (int(number), float(begun)) for name, number, begun in rows}
 
     def lines(self, run: str, after: int, most: int = 2_000) -> list[tuple[int, float, bytes]]:
         """At most `most` lines of a run's record with a number above `after`, in their order: the number, when it was

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -20,12 +21,18 @@ from dregutil.journal.lines import FILE_NAME
 from dregutil.journal.reader import read_header
 from dregutil.store.ledger import Ledger
 
-__all__ = ["COUNT", "Mirror"]
+__all__ = ["COUNT", "Mirror", "is_name"]
 
 COUNT = "lines"  # the file that says how much of the record is here
 
 _log = logging.getLogger("dregutil.store")
+_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,99}")
 _SENT = (b'"type":"intent"', b'"type":"restored"')  # of lines about what was sent to a registry
+
+
+def is_name(text: str) -> bool:
+    """Whether a run may have this name: it is that of a folder, which no other machine shall find elsewhere."""
+    return _NAME.fullmatch(text) is not None
 
 
 class Mirror:
@@ -40,7 +47,7 @@ class Mirror:
         """Take what the store has, and nothing else. Raises OSError and StoreError."""
         there = self._ledger.ends()
         for name, (lines, at) in there.items():
-            if Path(name).name != name or name.startswith("."):
+            if not is_name(name):
                 raise StoreError(f"the store has a run whose name is no file's: {name!r}")
             self._catch_up(self._runs / name, lines, at)
         self._remove_others(there)

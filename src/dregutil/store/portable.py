@@ -23,6 +23,7 @@ from dregutil.oci.names import registry_key
 from dregutil.store.adopt import adopt_facts
 from dregutil.store.database import Database, Transaction
 from dregutil.store.ledger import Ledger
+from dregutil.store.mirror import is_name
 from dregutil.store.portable_lines import Row, rows_of
 
 __all__ = ["AFTER_IMPORT", "Exported", "Imported", "export_runs", "import_runs"]
@@ -142,7 +143,9 @@ def _headers(runs: RunStore, unreadable: dict[str, str]) -> list[RunHeader]:
     """Those of the runs that were begun, oldest first. A run of a newer version is noted as unreadable."""
     found = []
     for header in runs.headers():
-        if header.is_newer:
+        if not is_name(header.run):
+            unreadable[ascii(header.run)] = "its folder has a name that no run has"
+        elif header.is_newer:
             unreadable[header.run] = "a newer version wrote it: import it with a newer dregutil"
         else:
             found.append(header)
@@ -305,7 +308,7 @@ def _chosen(every: list[_Stored], registry: str | None, names: tuple[str, ...]) 
 
 def _write(ledger: Ledger, folder: Path, run: _Stored) -> bool:
     """Write one record; False if it is there already. Raises RefusedError and JournalError."""
-    if Path(run.name).name != run.name or run.name.startswith("."):
+    if not is_name(run.name):
         raise StoreError(f"the store has a run whose name is no file's: {run.name!r}")
     place = folder / "runs" / run.name
     path = place / FILE_NAME

@@ -11,7 +11,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from dregutil.errors import RefusedError, StoreError
@@ -33,6 +33,16 @@ from dregutil.store.mirror import COUNT, Mirror
 from dregutil.store.workers import Tick
 
 __all__ = ["SharedRuns"]
+
+
+_CLOCK = 60.0  # seconds by which the clock of a machine may differ from the database's
+
+
+def _started(said: datetime, begun: float) -> datetime:
+    """When a run began: as its machine said, unless its clock was wrong. `begun`: by the database; 0 if not known."""
+    if not begun or abs(said.timestamp() - begun) <= _CLOCK:
+        return said
+    return datetime.fromtimestamp(begun, UTC)
 
 
 class SharedRuns(RunStore):
@@ -170,13 +180,18 @@ class SharedRuns(RunStore):
         self.catch_up()
         return super().names()
 
+    def now(self) -> datetime:
+        """The time by the store's clock: those of machines differ."""
+        return datetime.fromtimestamp(self.ledger.now(), UTC)
+
     def get(self, name: str) -> RunRecord:
         """As in a folder. A record that was damaged on this machine is fetched again."""
         found = super().get(name)
-        if not found.damaged:
-            return found
-        self._forget(found.run)
-        return super().get(found.run)
+        if found.damaged:
+            self._forget(found.run)
+            found = super().get(found.run)
+        _, begun = self.ledger.numbers(found.run).get(found.run, (0, 0.0))
+        return replace(found, started=_started(found.started, begun))
 
     def headers(self, registry: str | None = None) -> list[RunHeader]:
         """As in a folder. The order is the store's: a run that was brought in has the number of its folder in its first
@@ -186,7 +201,10 @@ class SharedRuns(RunStore):
         if damaged:
             self._forget(*damaged)
             headers = super().headers(registry)
-        found = (replace(one, number=numbers.get(one.run, one.number)) for one in headers)
+        found = []
+        for one in headers:
+            number, begun = numbers.get(one.run, (one.number, 0.0))
+            found.append(replace(one, number=number, started=_started(one.started, begun)))
         return sorted(found, key=lambda one: one.number)
 
     def _forget(self, *runs: str) -> None:

@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 
 from dregutil.cli.other_names import other_name_advice
 from dregutil.cli.output import emit, note, plural
@@ -123,7 +122,7 @@ def _on_same_registry(record: RunRecord, store: RunStore) -> list[RunRecord]:
 
 
 def _prune(age: str, settings: Settings, store: RunStore) -> int:
-    now = datetime.now(UTC)
+    now = store.now()
     before = now - parse_duration(age)
     names = store.prune(before, min(before, now - HELD_FOR))
     for name in names:
