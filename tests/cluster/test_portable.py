@@ -330,7 +330,7 @@ def _check_round_trip(database: Database, folder: Path, run: str) -> None:
 def test_a_folder_whose_name_no_run_has_is_left_out(database: Database, tmp_path: Path, name: bytes) -> None:
     """Brought in, it would stop every machine of the team."""
     whole = recorded(tmp_path / "state", NOW).folder
-    shutil.copytree(os.fsencode(whole), os.fsencode(whole.parent) + b"/" + name)
+    shutil.copytree(whole, whole.parent / os.fsdecode(name))
     found = import_runs(database, tmp_path / "state")
     assert found.new == (whole.name,)
     assert len(found.unreadable) == 1
