@@ -237,7 +237,11 @@ class Ledger:
             values = {"run": run, "number": number}
             return float(first(transaction.rows("SELECT at FROM line WHERE run = :run AND n = :number", values)) or 0)
 
-    def numbers(self, run: str = "") -> dict[str, tuple[int, float]]:
+    def numbers(self) -> dict[str, int]:
+        """The place of each run among all."""
+        return {name: number for name, (number, _) in self.places().items()}
+
+    def places(self, run: str = "") -> dict[str, tuple[int, float]]:
         """The place of each run, or of one, among all, and when it began, by the database's clock."""
         sql = "SELECT name, number, begun FROM run WHERE :run = '' OR name = :run"
         with self._transaction(durable=False) as transaction:

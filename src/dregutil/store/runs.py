@@ -190,20 +190,20 @@ class SharedRuns(RunStore):
         if found.damaged:
             self._forget(found.run)
             found = super().get(found.run)
-        _, begun = self.ledger.numbers(found.run).get(found.run, (0, 0.0))
+        _, begun = self.ledger.places(found.run).get(found.run, (0, 0.0))
         return replace(found, started=_started(found.started, begun))
 
     def headers(self, registry: str | None = None) -> list[RunHeader]:
         """As in a folder. The order is the store's: a run that was brought in has the number of its folder in its first
         line."""
-        numbers, headers = self.ledger.numbers(), super().headers(registry)
+        places, headers = self.ledger.places(), super().headers(registry)
         damaged = [one.run for one in headers if one.is_damaged and not one.is_newer]
         if damaged:
             self._forget(*damaged)
             headers = super().headers(registry)
         found = []
         for one in headers:
-            number, begun = numbers.get(one.run, (one.number, 0.0))
+            number, begun = places.get(one.run, (one.number, 0.0))
             found.append(replace(one, number=number, started=_started(one.started, begun)))
         return sorted(found, key=lambda one: one.number)
 
