@@ -231,12 +231,6 @@ class Ledger:
             rows = transaction.rows(_ENDS + (" WHERE name = :run" if run else ""), {"run": run} if run else {})
             return {str(name): (int(lines), float(at or 0)) for name, lines, at in rows}
 
-    def recorded_at(self, run: str, number: int) -> float:
-        """When a line of a run's record was recorded; 0 if there is none."""
-        with self._transaction(durable=False) as transaction:
-            values = {"run": run, "number": number}
-            return float(first(transaction.rows("SELECT at FROM line WHERE run = :run AND n = :number", values)) or 0)
-
     def numbers(self) -> dict[str, int]:
         """The place of each run among all."""
         return {name: number for name, (number, _) in self.places().items()}

@@ -74,7 +74,7 @@ class Mirror:
         is_whole = known > 0 and path.exists() and path.stat().st_size >= size
         if is_whole and (known, known_at) == (lines, at):
             return
-        if is_whole and (known > lines or self._ledger.recorded_at(folder.name, known) != known_at):
+        if is_whole and (known > lines or not self._has(folder.name, known, known_at)):
             self._keep(folder)
             is_whole = False
         if not is_whole:
@@ -96,6 +96,10 @@ class Mirror:
         if new != path:
             new.replace(path)
         write_private(count, b"%d %d %r" % (known, size, known_at))
+
+    def _has(self, run: str, number: int, at: float) -> bool:
+        """Whether the store has this line of a run, and it was recorded then."""
+        return [found[:2] for found in self._ledger.lines(run, number - 1, 1)] == [(number, at)]
 
     def _keep(self, folder: Path) -> None:
         """Keep what this machine has of a run beside the mirror, if it says what was sent."""
