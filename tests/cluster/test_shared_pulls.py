@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -142,6 +142,16 @@ async def post(url: str, *events: dict[str, object]) -> int:
         return answer.status
 
 
+@contextmanager
+def gone(database: Database) -> Iterator[None]:
+    """What is shared cannot be written meanwhile."""
+    with database.transaction() as transaction:
+        transaction.execute("ALTER TABLE shared_row RENAME TO hidden")
+    yield
+    with database.transaction() as transaction:
+        transaction.execute("ALTER TABLE hidden RENAME TO shared_row")
+
+
 async def test_a_listener_whose_store_is_gone_takes_nothing_and_says_so(machine: Machine, database: Database) -> None:
     """The registry keeps a notification that was not taken, and sends it again; if it cannot, there is a gap."""
     now = datetime.now(UTC).replace(microsecond=0)
@@ -149,13 +159,10 @@ async def test_a_listener_whose_store_is_gone_takes_nothing_and_says_so(machine:
     async with listener.listening("127.0.0.1", 0) as (host, port):
         url = f"http://{host}:{port}/events"
         assert await post(url, event(now - timedelta(hours=3))) == 204
-        with database.transaction() as transaction:
-            transaction.execute("ALTER TABLE shared_row RENAME TO hidden")
-        assert await post(url, event(now - timedelta(hours=2))) == 503
-        async with aiohttp.ClientSession() as session, session.get(f"http://{host}:{port}/healthz") as health:
-            assert health.status == 503
-        with database.transaction() as transaction:
-            transaction.execute("ALTER TABLE hidden RENAME TO shared_row")
+        with gone(database):
+            assert await post(url, event(now - timedelta(hours=2))) == 503
+            async with aiohttp.ClientSession() as session, session.get(f"http://{host}:{port}/healthz") as health:
+                assert health.status == 503
         # The process of the registry was started again meanwhile: what it had not sent is lost.
         assert await post(url, event(now, "two")) == 204
     (source,) = machine("b").sources()
@@ -169,11 +176,8 @@ async def test_a_notification_that_is_sent_again_leaves_no_gap(machine: Machine,
     async with listener.listening("127.0.0.1", 0) as (host, port):
         url = f"http://{host}:{port}/events"
         assert await post(url, event(now - timedelta(hours=3))) == 204
-        with database.transaction() as transaction:
-            transaction.execute("ALTER TABLE shared_row RENAME TO hidden")
-        assert await post(url, event(now - timedelta(hours=2))) == 503
-        with database.transaction() as transaction:
-            transaction.execute("ALTER TABLE hidden RENAME TO shared_row")
+        with gone(database):
+            assert await post(url, event(now - timedelta(hours=2))) == 503
         assert await post(url, event(now - timedelta(hours=2)), event(now)) == 204
     (source,) = machine("b").sources()
     assert not source.gaps

@@ -6,17 +6,16 @@ import argparse
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from dregutil.cli.named_store import HOW_TO_NAME, opened_store
 from dregutil.cli.output import emit, note
 from dregutil.cli.settings import Settings
 from dregutil.errors import UsageError
 from dregutil.journal.actor import user_name
 from dregutil.plan.model import Plan
 from dregutil.report.stored_plans import short_sum, stored_plan_object
-from dregutil.store.database import Database, open_database
-from dregutil.store.migrations import check_version, migrate
 from dregutil.store.plans import Plans
 
-__all__ = ["check_approving", "opened_store", "put_for_approval", "stored_plans"]
+__all__ = ["check_approving", "put_for_approval", "stored_plans"]
 
 
 def check_approving(args: argparse.Namespace, settings: Settings) -> None:
@@ -28,7 +27,7 @@ def check_approving(args: argparse.Namespace, settings: Settings) -> None:
     if settings.store is None:
         raise UsageError(
             "--approve needs a shared store, where the plan waits",
-            advice="name it with --store URL, in DREGUTIL_STORE, or as `store` in the configuration",
+            advice=HOW_TO_NAME,
         )
     if args.approvals is not None and args.approvals < 1:
         raise UsageError(f"--approvals {args.approvals}: at least one person approves a plan")
@@ -43,24 +42,6 @@ def stored_plans(settings: Settings) -> Iterator[Plans]:
     """The plans of the store that was named. Raises UsageError if there is none, and StoreError."""
     with opened_store(settings) as database:
         yield Plans(database)
-
-
-@contextmanager
-def opened_store(settings: Settings) -> Iterator[Database]:
-    """The store that was named, with its tables. Raises UsageError if there is none, and StoreError."""
-    if settings.store is None:
-        raise UsageError(
-            "no store was named",
-            advice="name it with --store URL, in DREGUTIL_STORE, or as `store` in the configuration",
-        )
-    database = open_database(settings.store)
-    try:
-        if not database.is_postgresql:
-            migrate(database)
-        check_version(database)
-        yield database
-    finally:
-        database.close()
 
 
 def put_for_approval(args: argparse.Namespace, settings: Settings, plan: Plan, lines: Iterable[str]) -> None:

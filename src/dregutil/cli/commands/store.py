@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from dregutil.cli.named_store import named_store
 from dregutil.cli.output import emit, note, plural
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
@@ -16,7 +15,7 @@ from dregutil.errors import RefusedError, UsageError
 from dregutil.files import absolute
 from dregutil.report.store import store_rows
 from dregutil.report.text import pair_lines
-from dregutil.store.database import Database, open_database
+from dregutil.store.database import Database
 from dregutil.store.grants import grants_sql
 from dregutil.store.migrations import check_version, migrate
 from dregutil.store.portable import Imported, export_runs, import_runs
@@ -32,7 +31,7 @@ def store(args: argparse.Namespace, settings: Settings) -> int:
     if args.action == "grants":
         sys.stdout.writelines(f"{line}\n" for line in grants_sql())
         return 0
-    with _opened(settings) as database:
+    with named_store(settings) as database:
         if args.action == "migrate":
             return _migrate(settings, database)
         if args.action == "check":
@@ -62,21 +61,6 @@ def _check_words(args: argparse.Namespace) -> None:
         raise UsageError(f"store {args.action} takes no folder: {args.folder}")
     if args.runs and args.action != "export":
         raise UsageError(f"store {args.action} takes no runs: {' '.join(args.runs)}")
-
-
-@contextmanager
-def _opened(settings: Settings) -> Iterator[Database]:
-    """The store that was named. Raises UsageError if there is none."""
-    if settings.store is None:
-        raise UsageError(
-            "no store was named",
-            advice="name it with --store URL, in DREGUTIL_STORE, or as `store` in the configuration",
-        )
-    database = open_database(settings.store)
-    try:
-        yield database
-    finally:
-        database.close()
 
 
 def _migrate(settings: Settings, database: Database) -> int:

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dregutil.cli.address import listening_address
-from dregutil.cli.approving import opened_store
 from dregutil.cli.configuration import Configuration, read_configuration
+from dregutil.cli.named_store import opened_store
 from dregutil.cli.output import note
 from dregutil.cli.passed_on import global_options
 from dregutil.cli.settings import Settings
