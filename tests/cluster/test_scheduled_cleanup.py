@@ -20,7 +20,9 @@ from servers.http import Answer, Proxy, Request
 from team_work import Team, WorkerProcess, wait_until
 
 REPOSITORIES = [f"team/{name}" for name in "abcd"]
-TAGS = ("1.0", "1.1", "2.0", "2.1")
+TAGS = [f"{major}.{minor}" for major in (1, 2) for minor in range(4)]
+GOES, STAYS = TAGS[:4], TAGS[4:]
+NUMBER = len(REPOSITORIES) * len(GOES)
 POLICY = """
 version: 1
 policies:
@@ -51,7 +53,7 @@ class Registry(Proxy):
 
 @pytest.fixture
 def registry(registry_server: DistributionServer, pusher: Pusher) -> Iterator[Registry]:
-    """With two tags to remove in each repository, and two to keep."""
+    """With tags to remove in each repository, and as many to keep."""
     with Registry(registry_server.port) as found:
         for name in REPOSITORIES:
             for tag in TAGS:
@@ -75,7 +77,7 @@ def team(tmp_path: Path, store: str, registry: Registry) -> Iterator[Team]:
 
 
 def is_clean(pusher: Pusher) -> bool:
-    return all(sorted(pusher.tags(name)) == ["2.0", "2.1"] for name in REPOSITORIES)
+    return all(sorted(pusher.tags(name)) == STAYS for name in REPOSITORIES)
 
 
 def history(team: Team) -> list[dict[str, Any]]:
@@ -112,7 +114,7 @@ def cut_off(team: Team, registry: Registry) -> str:
     wait_until(lambda: registry.deleted or "failed" in worker.said)
     assert registry.deleted, worker.said
     kill(worker)
-    assert 0 < len(registry.deleted) < 8
+    assert 0 < len(registry.deleted) < NUMBER
     (run,) = history(team)
     assert run["unfinished"]
     return str(run["run"])
@@ -127,11 +129,11 @@ def test_when_its_worker_is_killed_another_one_continues_its_run(
     wait_until(lambda: "cleanup of schedule nightly is done" in second.said, 60)
     assert f"continuing {run} of schedule nightly" in second.said
     assert is_clean(pusher)
-    assert [(one["run"], one["unfinished"], one["removed"]) for one in history(team)] == [(run, False, 8)]
+    assert [(one["run"], one["unfinished"], one["removed"]) for one in history(team)] == [(run, False, NUMBER)]
     assert ticks(database) == [("done", 2, run)]
     team.run("cy", "undo", "-y")
     for name in REPOSITORIES:
-        assert sorted(pusher.tags(name)) == sorted(TAGS)
+        assert sorted(pusher.tags(name)) == TAGS
         assert all(pusher.is_whole(name, tag) for tag in TAGS)
 
 
@@ -147,7 +149,7 @@ def test_two_workers_and_one_time_make_one_run(
     (run,) = history(team)
     assert ticks(database) == [("done", 1, run["run"])]
     assert is_clean(pusher)
-    assert len(registry.deleted) == len(set(registry.deleted)) == 8
+    assert len(registry.deleted) == len(set(registry.deleted)) == NUMBER
 
 
 @pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)  # a stopped writer of SQLite stops all others
@@ -174,4 +176,4 @@ def test_a_worker_that_stood_still_past_its_lease_wakes_to_nothing(
     assert ticks(database) == found
     assert is_clean(pusher)
     team.run("cy", "undo", "-y")
-    assert all(sorted(pusher.tags(name)) == sorted(TAGS) for name in REPOSITORIES)
+    assert all(sorted(pusher.tags(name)) == TAGS for name in REPOSITORIES)
