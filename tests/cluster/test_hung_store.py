@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +15,8 @@ import pytest
 import dregutil
 from dregutil.errors import StoreError
 from dregutil.store import documents
+from dregutil.store.address import StoreAddress
+from dregutil.store.database import open_database
 from images import Pusher
 from servers import DistributionServer
 from servers.link import Link
@@ -86,3 +89,22 @@ def test_a_run_waits_for_a_hung_store_beside_its_event_loop(
     assert all(isinstance(one, StoreError) and one.may_repeat for one in found), found
     assert WITHIN <= took < 2 * WITHIN, "those who wait together wait once"
     assert still < MOST_STILL
+
+
+@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
+def test_no_question_waits_longer_than_it_may_however_many_connections_hang(hanging: str, link: Link) -> None:
+    database = open_database(StoreAddress.parse(hanging))
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(database.transaction())
+    link.swallow()
+    for _ in range(2):
+        started = time.monotonic()
+        with pytest.raises(StoreError) as failed, database.transaction(within=4.0):
+            pass
+        assert failed.value.may_repeat
+        assert time.monotonic() - started < 2 * 4.0
+    link.heal()
+    with database.transaction(within=4.0) as transaction:
+        assert transaction.rows("SELECT 1") == [(1,)]
+    database.close()
