@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from dregutil.store.grants import grants_sql
 from images import Pusher
 from listening import until
 from program import Program
@@ -241,3 +242,31 @@ def test_a_store_that_is_away_is_said_and_nothing_waits_for_it(
 
 def shown_there(listed: dict[str, Any], sum_: str) -> str:
     return str(next(one["state"] for one in listed["plans"] if one["sum"] == sum_))
+
+
+def test_the_roles_of_an_approver_and_a_worker_are_enough(
+    team: Team, registry: Watched, pusher: Pusher, pages: Callable[..., Serving], postgres: Postgres
+) -> None:
+    before = pushed(pusher, registry)
+    name = team.store.rpartition("/")[2]
+    user = f"pages_of_{name}"
+    with postgres.connect(name) as connection:
+        connection.execute("\n".join(grants_sql()))
+        roles = "dregutil_approver, dregutil_worker"
+        connection.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{postgres.password}' IN ROLE {roles}")
+    team.store = postgres.url_of(name, user=user)
+    with pages("pages", *PEOPLE) as serving:
+        made = serving.job(serving.post("plans", {"images": ["team/web:1.0"]}, **BOB), **BOB)
+        sum_ = made["result"]["plan"]
+        for what, state in (("approve", "approved"), ("withdraw", "waiting"), ("approve", "approved")):
+            answered = serving.post(f"plans/{sum_}/{what}", **BOB)
+            assert answered.json["summary"]["state"] == state, answered
+        carried = serving.job(serving.post(f"plans/{sum_}/apply", **BOB), **BOB)
+        assert carried["state"] == "done", carried
+        assert "1.0" not in pusher.tags("team/web")
+        undone = serving.job(serving.post(f"runs/{carried['result']['run']}/undo", **BOB), **BOB)
+        assert undone["state"] == "done", undone
+    assert tags(pusher) == before
+    with postgres.connect(name) as connection:
+        connection.execute(f"DROP OWNED BY {user}")
+        connection.execute(f"DROP ROLE {user}")
