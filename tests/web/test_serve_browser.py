@@ -635,6 +635,29 @@ def test_hostile_names_are_text(opened: Opened, mock: Mock, name: str) -> None:
             assert {one for one in links if one != mock.url} == set(), screen
 
 
+def test_plans_of_a_team_and_a_store_that_does_not_answer(mock: Mock, opened: Opened) -> None:
+    session = mock.answers["session"]
+    session["store"] = "postgresql://pages@db/cleanup"
+    with opened(f"/plans/{SUM}", width=360) as shown:
+        shown.get_by_text("A worker of the team carries it out").wait_for()
+        shown.get_by_role("button", name="Reject…").click()
+        shown.get_by_text("Nobody in the team carries out").wait_for()
+        shown.get_by_role("button", name="Cancel").click()
+        session["store_problem"] = "the store does not answer: what is shown is of 2026-11-26 12:00:00 UTC"
+        mock.tell("changed", {"what": "store"})
+        shown.get_by_text("Nothing can be decided until it answers").wait_for()
+        assert violations(shown) == []
+        assert overflow(shown) <= 0
+        session["store_problem"] = None
+        mock.tell("changed", {"what": "store"})
+        shown.get_by_text("Nothing can be decided until it answers").wait_for(state="hidden")
+        summary = mock.answers[f"plans/{SUM}"]["summary"]
+        summary |= {"state": "rejected", "why": "bob rejected it: wrong week", "approvals": []}
+        mock.tell("changed", {"what": "plans"})
+        shown.get_by_text("bob rejected it: wrong week").wait_for()
+        assert shown.get_by_role("button", name="Reject…").count() == 0
+
+
 def test_the_page_listens_again_after_the_server_was_away(chromium: Browser) -> None:
     made = answers(EXAMPLE)
     with serving(Mock(made)) as first:
