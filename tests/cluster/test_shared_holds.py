@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -89,6 +90,26 @@ def test_the_version_is_asked_for_a_few_times_a_second(database: Database) -> No
     finally:
         database.transaction = real  # type: ignore[method-assign]
     assert asked <= 1 + 1 / POLLED_EVERY
+
+
+def test_an_answer_that_came_late_is_asked_for_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be from before a hold that was made, and said to be heeded, in the meantime."""
+    document = SharedFacts(database, REGISTRY).document("holds")
+    other = SharedFacts(database, REGISTRY).document("holds")
+    real, asked = StoredDocument._asked, 0
+
+    def slow(self: StoredDocument) -> int:
+        nonlocal asked
+        found, asked = real(self), asked + 1
+        if asked == 1:
+            other.write(b"1")
+            monkeypatch.setattr(time, "monotonic", lambda: now() + 2 * POLLED_EVERY)
+        return found
+
+    now = time.monotonic
+    monkeypatch.setattr(StoredDocument, "_asked", slow)
+    assert document.version() == 1
+    assert asked == 2
 
 
 def test_holds_that_many_make_at_once_are_all_kept(machine: Callable[[str], RegistryHolds]) -> None:
