@@ -23,6 +23,7 @@ REPOSITORIES = [f"team/{name}" for name in "abcd"]
 TAGS = [f"{major}.{minor}" for major in (1, 2) for minor in range(4)]
 GOES, STAYS = TAGS[:4], TAGS[4:]
 NUMBER = len(REPOSITORIES) * len(GOES)
+ON_POSTGRESQL = pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)
 POLICY = """
 version: 1
 policies:
@@ -120,6 +121,7 @@ def cut_off(team: Team, registry: Registry) -> str:
     return str(run["run"])
 
 
+@ON_POSTGRESQL  # what differs by the dialect, test_workers_store.py tests on both
 def test_when_its_worker_is_killed_another_one_continues_its_run(
     team: Team, registry: Registry, pusher: Pusher, database: Database
 ) -> None:
@@ -152,7 +154,7 @@ def test_two_workers_and_one_time_make_one_run(
     assert len(registry.deleted) == len(set(registry.deleted)) == NUMBER
 
 
-@pytest.mark.parametrize("store_url", ["postgresql"], indirect=True)  # a stopped writer of SQLite stops all others
+@ON_POSTGRESQL  # a stopped writer of SQLite stops all others
 def test_a_worker_that_stood_still_past_its_lease_wakes_to_nothing(
     team: Team, registry: Registry, pusher: Pusher, database: Database
 ) -> None:
