@@ -207,9 +207,7 @@ def _typed(argv: list[str], environment: dict[str, str]) -> int:
     return subprocess.run(argv, env=environment, capture_output=True, check=False).returncode
 
 
-@pytest.mark.parametrize("how", ["swallow", "reset"])
 def test_a_store_that_is_away_is_said_and_nothing_waits_for_it(
-    how: str,
     team: Team,
     link: Link,
     registry: Watched,
@@ -226,7 +224,7 @@ def test_a_store_that_is_away_is_said_and_nothing_waits_for_it(
         until(lambda: shown(serving, sum_, **BOB))
         session = serving.get("session", **BOB).json
         assert (session["store_problem"], "@" in session["store"]) == (None, True)
-        getattr(link, how)()
+        link.swallow()
         until(lambda: serving.get("session", **BOB).json["store_problem"])
         with ThreadPoolExecutor(20) as threads:
             answers = list(threads.map(lambda _: serving.get("plans", **BOB), range(40)))

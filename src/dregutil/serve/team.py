@@ -167,9 +167,12 @@ class Team:
                 self._numbers = self._mirror.ledger.numbers()
             if now.plans != before.plans:
                 self.plans()
-        except DregutilError as error:
-            self._failed = f"{error.message}; what is shown is of {self._answered:%Y-%m-%d %H:%M:%S} UTC"
-            raise
+        except Exception as error:  # whatever it is, the pages say that they are not renewed
+            said = error.message if isinstance(error, DregutilError) else f"the store cannot be read: {error}"
+            self._failed = f"{said}; what is shown is of {self._answered:%Y-%m-%d %H:%M:%S} UTC"
+            if isinstance(error, DregutilError):
+                raise
+            raise StoreError(said) from error
         finally:
             self._since = None
         self._failed, self._answered = "", datetime.now(UTC)

@@ -118,13 +118,16 @@ def test_it_is_found_out_without_being_asked(team: Team, other: SharedRuns) -> N
         team.end()
 
 
-def test_who_reads_waits_for_no_store(team: Team, other: SharedRuns, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [StoreError("the database does not answer"), OSError("the database does not answer")])
+def test_who_reads_waits_for_no_store(
+    error: Exception, team: Team, other: SharedRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = begun(other, 1, NOW)
     records = TeamRecords(team, REGISTRY)
     records.renew()
 
     def away(*_: object, **_named: object) -> None:
-        raise StoreError("the database does not answer")
+        raise error
 
     monkeypatch.setattr("dregutil.store.sqlite.SqliteDatabase.transaction", away)
     with pytest.raises(StoreError):
