@@ -1,9 +1,10 @@
 """`python bench/many_tags.py [REGISTRIES TAGS]`: a store of 10,000,000 tags, and how long its queries take.
 
 Ten registries of 1,000,000 tags each, on Debian's PostgreSQL: the tags, when they came, and 1,000 runs of 100 steps on
-one of the registries. Then `dregutil serve` answers everything that its pages ask for, for that registry, and a machine
-that has read none of it asks for the tags of a repository. PostgreSQL itself counts the time of each statement
-(pg_stat_statements). The goal is 300 ms for the slowest one while a page waits; what a machine copies once is apart.
+one of the registries. Then `dregutil serve` starts on a machine that knows the contents of that registry's images
+(those of bench/serve.py) and nothing else, and answers all that its pages ask for; and a few commands look things up.
+PostgreSQL itself counts the time of each statement (pg_stat_statements). The goal is 300 ms for the slowest one while a
+page waits; what a machine copies when it starts is apart. The registry does not answer: nothing is read from it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from serve import NAME, REGISTRY, generate
 from shared import made_inventory
-from support import OURS
 
+from dregutil.inventory.cache_file import CacheFile
 from dregutil.inventory.tag_history import TagHistory
 from dregutil.inventory.tags import Inventory
 from dregutil.oci.names import Digest, Tag
@@ -42,7 +44,7 @@ _STATISTICS = "shared_preload_libraries = 'pg_stat_statements'\npg_stat_statemen
 
 
 def main(registries: int = 10, tags: int = 1_000_000) -> None:
-    names = [f"127.0.0.1:{number}" for number in range(1, registries + 1)]  # no registry answers there
+    names = [REGISTRY, *(f"registry-{number}.example.com" for number in range(1, registries))]
     postgres = Postgres()
     with (postgres.folder / "data" / "postgresql.conf").open("a") as file:
         file.write(_STATISTICS)
@@ -54,33 +56,57 @@ def main(registries: int = 10, tags: int = 1_000_000) -> None:
         migrate(database)
         with database.transaction() as transaction:
             transaction.execute("CREATE EXTENSION pg_stat_statements")
-        inventory = made_inventory(tags, generation=0)
+        first = folder / "first"
+        first.mkdir()
+        inventory = _inventory_of_images(first, tags)
         for name in names:
+            if name != REGISTRY:
+                inventory = made_inventory(tags, generation=0)
             with _said(f"{name}: {tags:,} tags written"):
                 SharedCache(lambda: database, folder / "filler", name).write(inventory)
                 facts = SharedFacts(database, name)
                 TagHistory(folder / "filler", name, facts).record(inventory, now=_BEGIN)
+            if name == REGISTRY:
+                shown = inventory
         with _said(f"{RUNS:,} runs of {STEPS} steps written"):
-            _record_runs(address, folder / "filler", names[0], inventory)
+            _record_runs(address, folder / "filler", REGISTRY, shown)
         with database.transaction() as transaction:
             transaction.execute("ANALYZE")
         print(f"\n{_sizes(database)}\n", flush=True)
-        first, again = folder / "first", folder / "again"
-        for state in (first, again):
-            state.mkdir()
-        program = Program(f"http://{names[0]}", first)
+        program = _Program(REGISTRY, first)
         with _said("serve starts, and copies what it needs"), _statistics(database, "copies"):
-            serving = Serving(program, ("--store", address.url), {"PGPASSWORD": postgres.password})
+            serving = Serving(program, ("--store", address.url, "--refresh-every", "0"), _environment(first, postgres))
             serving.start()
             _wait(serving)
         try:
             with _statistics(database, "pages"):
-                _pages(serving, inventory)
+                _pages(serving, shown)
         finally:
             serving.end()
         with _statistics(database, "commands"):
-            _commands(program, address, postgres.password)
+            _commands(program, address, _environment(first, postgres))
         database.close()
+
+
+class _Program(Program):
+    """The tags are those of the store."""
+
+    def command(self, arguments: tuple[str, ...], state: Path | None = None) -> list[str]:
+        return [one for one in super().command(arguments, state) if one not in ("-c", "None")]
+
+
+def _environment(folder: Path, postgres: Postgres) -> dict[str, str]:
+    return {"PGPASSWORD": postgres.password, "XDG_CACHE_HOME": str(folder / "cache"), "TMPDIR": str(folder)}
+
+
+def _inventory_of_images(folder: Path, tags: int) -> Inventory:
+    """The tags of images whose contents the machine with this folder knows."""
+    generate(folder, tags)
+    (folder / "cache").mkdir()
+    (folder / "dregutil").rename(folder / "cache" / "dregutil")
+    found = CacheFile(folder / NAME).read()
+    assert found is not None
+    return found
 
 
 def _record_runs(address: StoreAddress, state: Path, registry: str, inventory: Inventory) -> None:
@@ -103,14 +129,11 @@ def _record_runs(address: StoreAddress, state: Path, registry: str, inventory: I
 
 def _wait(serving: Serving) -> None:
     """Until its jobs have ended."""
-    while True:
-        jobs = serving.get("jobs").json["jobs"]
-        if jobs and all(job["state"] not in ("running", "waiting") for job in jobs):
-            break
-        time.sleep(0.2)
-    with suppress(TimeoutError):
-        while serving.get("runs").status != 200:
-            time.sleep(0.2)
+    while serving.get("images").status != 200:
+        states = [job["state"] for job in serving.get("jobs").json["jobs"]]
+        assert "failed" not in states, serving.get("jobs").json
+        time.sleep(0.5)
+    assert serving.get("runs").status == 200
 
 
 def _pages(serving: Serving, inventory: Inventory) -> None:
@@ -122,20 +145,21 @@ def _pages(serving: Serving, inventory: Inventory) -> None:
     for what in (*fixed, *(f"plans/{one}" for one in plans), "images?q={}&limit=100", "timeline?of={}", "why?image={}"):
         taken, status = [], 0
         for number in range(10):
-            path = what.format(f"{inventory.repositories[number * 7]}:1.{number}")
+            repository = inventory.repositories[number * 7 % len(inventory.repositories)]
+            path = what.format(f"{repository}:{next(iter(inventory.tags(repository)))}")
             begun = time.perf_counter()
             status = serving.get(path).status
             taken.append(time.perf_counter() - begun)
         print(f"| {what} | {status} | {max(taken) * 1000:.0f} ms |", flush=True)
 
 
-def _commands(program: Program, address: StoreAddress, password: str) -> None:
+def _commands(program: Program, address: StoreAddress, environment: dict[str, str]) -> None:
     """What is looked up from a laptop."""
     store = ("--store", address.url)
     for words in (("history",), ("plans",), ("store", "check"), ("hold", "--list"), ("undo", "--list")):
         subprocess.run(
-            [OURS, "-reg", program.url, "-c", "None", "--state-dir", str(program.state), *store, *words],
-            env={**os.environ, "PGPASSWORD": password},
+            program.command((*store, *words)),
+            env={**os.environ, **environment},
             stdout=subprocess.DEVNULL,
             check=True,
         )
