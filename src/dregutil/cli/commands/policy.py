@@ -100,9 +100,10 @@ def _check(args: argparse.Namespace, settings: Settings) -> int:
                 raise PartialError(f"{plural(len(source.failed), 'repository')} could not be read")
             faults += _strangers(policies, lists, source.inventory, address, registry.database)
             untagged = registry.find_untagged(policies, source)
+            expiries = _expiries(policies, source.inventory, registry.database)
         found += [("warning", warning) for warning in unmatched_selectors(policies, source.inventory, untagged)]
         found += [("warning", warning) for warning in _overlaps(policies, source.inventory)]
-        found += [("warning", warning) for warning in _expiries(policies, source.inventory, registry.database)]
+        found += [("warning", warning) for warning in expiries]
         where = f" against {address.name}"
     faults.sort(key=lambda fault: (fault.line, fault.column))
     number = plural(len(faults), _MISTAKEN) if faults else "no mistakes"
