@@ -7,6 +7,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from images import Pusher, created
 from program import Program
 from servers import DistributionServer
@@ -23,8 +25,14 @@ SLOW_START = 5.0  # seconds until the program counts its own time
 LIMIT = 5.0  # seconds: enough to plan on a busy machine
 
 
+class _InStore(Program):
+    def command(self, arguments: tuple[str, ...], state: Path | None = None) -> list[str]:
+        return [*super().command((), state), "--store", f"sqlite://{self.folder}/store.sqlite", *arguments]
+
+
+@pytest.mark.parametrize("records", ["folder", "store"])
 def test_the_rest_is_left_with_the_reason_and_removed_next_time(
-    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path
+    registry_server: DistributionServer, pusher: Pusher, tmp_path: Path, records: str
 ) -> None:
     for number in range(DOOMED + 1):
         pusher.push_image(APP, f"b{number}", seed=f"b{number}", config=created(90 - number))
@@ -43,7 +51,7 @@ def test_the_rest_is_left_with_the_reason_and_removed_next_time(
 
     port = int(registry_server.url.rpartition(":")[2])
     with Proxy(port, before=wait_it_out) as proxy:
-        program = Program(proxy.url, tmp_path)
+        program = _InStore(proxy.url, tmp_path) if records == "store" else Program(proxy.url, tmp_path)
         begun = time.monotonic()
         done = program.run("cleanup", "-f", "policy.yml", "-y", "--max-time", f"{LIMIT:.0f}s")
         assert done.returncode == 0, done.stderr
@@ -57,6 +65,7 @@ def test_the_rest_is_left_with_the_reason_and_removed_next_time(
         assert len(done.stdout.splitlines()) == removed
         (run,) = program.history()
         assert run["unfinished"] is False
+        assert "interrupted" not in program.run("history").stderr
         shown = json.loads(program.run("history", run["run"], "--format", "json").stdout)
         assert [entry["result"] for entry in shown].count("not tried") == len(left) - 1
         again = program.run("cleanup", "-f", "policy.yml", "-y")

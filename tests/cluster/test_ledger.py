@@ -12,8 +12,9 @@ import pytest
 from dregutil.errors import LeaseLostError, StoreError
 from dregutil.store.address import StoreAddress
 from dregutil.store.database import Database, open_database
+from dregutil.store.entries import append_lines
 from dregutil.store.leases import Leases
-from dregutil.store.ledger import Entry, Fence, Ledger, NewRun, Taken, _append, holder_of
+from dregutil.store.ledger import Entry, Fence, Ledger, NewRun, Taken, holder_of
 from dregutil.store.migrations import NEWEST, migrate, version
 from dregutil.store.open import open_runs
 
@@ -234,6 +235,23 @@ def test_a_run_ends_when_no_repository_is_left(ledger: Ledger) -> None:
     assert [body for _, _, body in ledger.lines(run, 0)].count(b"end") == 1
 
 
+def test_what_is_left_of_a_run_is_dropped_only_if_nobody_else_carries_it_out(ledger: Ledger) -> None:
+    lease = whole(ledger)
+    ledger.release(lease, settled=True)  # the share of the set-up
+    ledger.begin(NewRun("run-1", KEY), lambda _: [step("shop/web", 1), step("shop/api", 2)], lease)
+    other = claimed(ledger.claim_registry(KEY, KEY, holder_of("run-1"), limit=10)).fence
+    end = Entry("end", b"end")
+    assert not ledger.close("run-1", end, drops=True)
+    assert ledger.left("run-1") == 2
+    ledger.release(other, settled=True)
+    assert not ledger.close("run-1", end)
+    assert ledger.close("run-1", end, drops=True)
+    assert ledger.left("run-1") == 0
+    begun(ledger, "shop/web", run="run-2")
+    ledger.release(lease, settled=True)
+    assert not ledger.close("run-2", end, drops=True), "it has no lease"
+
+
 def test_runs_that_begin_at_once_have_numbers_of_their_own(ledger: Ledger) -> None:
     with ThreadPoolExecutor(4) as pool:
         begin: Callable[[int], int] = lambda one: ledger.begin(NewRun(f"r{one}", KEY), lambda _: [])  # noqa: E731
@@ -293,7 +311,7 @@ def test_a_run_whose_first_intent_is_being_recorded_is_not_discarded(ledger: Led
     run = begun(ledger, "shop/web")
     fence = claimed(take_of(ledger, run, "b")).fence
     with ThreadPoolExecutor() as threads, ledger.database.transaction() as transaction:
-        _append(transaction, run, [intent("shop/web")], {"shop/web": fence.number})
+        append_lines(transaction, run, [intent("shop/web")], {"shop/web": fence.number})
         discarded = threads.submit(ledger.discard, run)
         while ledger.database.is_postgresql and not waits(ledger.database):
             assert not discarded.done()

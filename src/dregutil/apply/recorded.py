@@ -87,7 +87,7 @@ async def apply_recorded(
             holds=holds,
         )
         result = _out_of_time(result, ends_at)
-        record.is_finished = result.is_finished
+        record.is_finished, record.drops = result.is_finished, result.ran_out_of_time
     return replace(result, id=record.name)
 
 
@@ -100,12 +100,13 @@ def _out_of_time(result: RunResult, ends_at: float | None) -> RunResult:
 
 @dataclass
 class _Record:
-    """The record of a run, and whether nothing of the run is left to do."""
+    """The record of a run, and whether nothing of the run is left to do; `drops`: whether what is left is dropped."""
 
     journal: LineWriter
     recorder: LaidOutRecorder
     is_resumed: bool
     is_finished: bool = False
+    drops: bool = False
 
     @property
     def is_kept(self) -> bool:
@@ -126,7 +127,7 @@ def _recording(store: RunStore, plan: Plan, earlier: RunRecord | None) -> Iterat
     try:
         yield record
     finally:
-        journal.close(datetime.now(UTC) if record.is_finished else None)
+        journal.close(datetime.now(UTC) if record.is_finished else None, drops=record.drops)
         recorder.finish()
         if not record.is_kept:
             store.discard(journal)

@@ -88,8 +88,9 @@ class LineWriter:
     def run(self) -> str:
         return self.folder.name
 
-    def close(self, finished: datetime | None) -> bool:
-        """End the record; `finished` says when, if nothing of the run is left to do. False if it cannot be written."""
+    def close(self, finished: datetime | None, *, drops: bool = False) -> bool:
+        """End the record; `finished` says when, if nothing of the run is left to do, or, with `drops`, will be done.
+        False if it cannot be written."""
         raise NotImplementedError
 
     def _write_durably(self, lines: Sequence[Line]) -> None:

@@ -53,7 +53,7 @@ class Journal(LineWriter):
         self._write(map(encode_line, lines))
         self._sync()
 
-    def close(self, finished: datetime | None) -> bool:
+    def close(self, finished: datetime | None, *, drops: bool = False) -> bool:  # noqa: ARG002 - a shared store needs it
         """End the journal; `finished` says when, if nothing of the run is left to do. False if it cannot be written."""
         try:
             if self._broken is None:

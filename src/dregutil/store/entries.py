@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dregutil.errors import StoreError
+from dregutil.store.database import Transaction
 from dregutil.store.workers import Tick
 
-__all__ = ["Entry", "Fence", "NewRun", "Taken", "holder_of"]
+__all__ = ["Entry", "Fence", "NewRun", "Taken", "append_lines", "holder_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +67,29 @@ class Entry:
     @property
     def is_intent(self) -> bool:
         return self.kind == "intent"
+
+
+def append_lines(transaction: Transaction, run: str, entries: Sequence[Entry], fences: dict[str, int]) -> None:
+    """Add lines after the last one. The row of the run is locked until the commit, so no reader misses a line."""
+    rows = transaction.rows(
+        "UPDATE run SET lines = lines + :count WHERE name = :run RETURNING lines", {"run": run, "count": len(entries)}
+    )
+    if not rows:
+        raise StoreError(f"the run {run} is not in the store", advice="`dregutil history` lists the runs")
+    begin = int(rows[0][0]) - len(entries) + 1
+    transaction.execute_many(
+        "INSERT INTO line (run, n, kind, repository, step, fence, at, body)"
+        " VALUES (:run, :n, :kind, :repository, :step, :fence, {now}, :body)",
+        [
+            {
+                "run": run,
+                "n": n,
+                "kind": entry.kind,
+                "repository": entry.repository,
+                "step": entry.step,
+                "fence": fences.get(entry.repository, fences.get("")),
+                "body": entry.body,
+            }
+            for n, entry in enumerate(entries, begin)
+        ],
+    )

@@ -51,14 +51,15 @@ class SharedJournal(LineWriter):
         self._leases = leases
         self._repositories = repositories
 
-    def close(self, finished: datetime | None) -> bool:
-        """Write what waits; `finished` ends the run, where no repository of it is left. False if that failed."""
+    def close(self, finished: datetime | None, *, drops: bool = False) -> bool:
+        """Write what waits; `finished` ends the run, where no repository of it is left, or, with `drops`, nobody else
+        is at work on what is. False if that failed."""
         try:
             if self._broken is None:
                 waiting, self._waiting = self._waiting, []
                 self._write_durably(waiting)
                 if finished is not None:
-                    self._leases.ledger.close(self.run, entry_of(EndLine(finished)))
+                    self._leases.ledger.close(self.run, entry_of(EndLine(finished)), drops=drops)
         except JournalError as error:
             self._broken = error
         return self._broken is None

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, suppress
 
 from dregutil.errors import ConflictError, LeaseLostError, StoreError
 from dregutil.store.database import Database, Transaction, first
-from dregutil.store.entries import Entry, Fence, NewRun, Taken, holder_of
+from dregutil.store.entries import Entry, Fence, NewRun, Taken, append_lines, holder_of
 from dregutil.store.plans import begin_plan
 from dregutil.store.workers import begin_tick
 
@@ -165,7 +165,7 @@ class Ledger:
                 "INSERT INTO target (run, repository, place) VALUES (:run, :repository, :place)",
                 [{"run": run.name, "repository": name, "place": place} for place, name in enumerate(targets)],
             )
-            _append(transaction, run.name, entries, {})
+            append_lines(transaction, run.name, entries, {})
             return number
 
     def append(self, run: str, entries: Sequence[Entry], fences: Iterable[Fence]) -> None:
@@ -179,7 +179,7 @@ class Ledger:
             for fence, left in _needed(entries, held, self.margin):
                 _check(transaction, fence, left)
             numbers = {name: fence.number for name, fence in held.items()}
-            _append(transaction, run, entries, numbers)
+            append_lines(transaction, run, entries, numbers)
             for entry in entries:
                 if entry.kind == "looked":
                     values = {"run": run, "repository": entry.repository}
@@ -187,15 +187,20 @@ class Ledger:
                         "UPDATE target SET looked = TRUE WHERE run = :run AND repository = :repository", values
                     )
 
-    def close(self, run: str, last: Entry) -> bool:
-        """End a run with its last line, if no repository of it is left; returns whether it ended, now or before."""
+    def close(self, run: str, last: Entry, *, drops: bool = False) -> bool:
+        """End a run with its last line, if no repository of it is left; returns whether it ended, now or before.
+
+        `drops`: what is left of it is dropped, if nobody else carries it out, too; the caller holds the registry.
+        """
         with self._transaction() as transaction:
             locked = transaction.rows("UPDATE run SET lines = lines WHERE name = :run RETURNING finished", {"run": run})
             if not locked or locked[0][0]:
                 return bool(locked)
+            if drops:
+                transaction.execute(_DROP, {"run": run, "holder": holder_of(run)})
             if transaction.rows("SELECT 1 FROM target WHERE run = :run AND NOT looked LIMIT 1", {"run": run}):
                 return False
-            _append(transaction, run, [last], {})
+            append_lines(transaction, run, [last], {})
             transaction.execute("UPDATE run SET finished = TRUE WHERE name = :run", {"run": run})
             return True
 
@@ -316,6 +321,10 @@ _RELEASE_REGISTRY = (
     " holder = CASE WHEN sharers > 1 THEN holder ELSE '' END WHERE key = :key AND fence = :fence"
 )
 _HAND_OVER = "UPDATE registry SET holder = :other WHERE key = :key AND fence = :fence AND sharers = 1"
+_DROP = (
+    "UPDATE target SET looked = TRUE WHERE run = :run AND EXISTS (SELECT 1 FROM registry JOIN run"
+    " ON run.registry = registry.key WHERE run.name = :run AND holder = :holder AND sharers = 1)"
+)
 _KNOW_REPOSITORY = (
     "INSERT INTO repository (registry, name) VALUES (:key, :name) ON CONFLICT (registry, name) DO NOTHING"
 )
@@ -371,29 +380,3 @@ def _check(transaction: Transaction, fence: Fence, left: float | None) -> None:
             f"the lease of {what} is over: another process may write there",
             advice="nothing more was sent; run it again",
         )
-
-
-def _append(transaction: Transaction, run: str, entries: Sequence[Entry], fences: dict[str, int]) -> None:
-    """Add lines after the last one. The row of the run is locked until the commit, so no reader misses a line."""
-    rows = transaction.rows(
-        "UPDATE run SET lines = lines + :count WHERE name = :run RETURNING lines", {"run": run, "count": len(entries)}
-    )
-    if not rows:
-        raise StoreError(f"the run {run} is not in the store", advice="`dregutil history` lists the runs")
-    begin = int(rows[0][0]) - len(entries) + 1
-    transaction.execute_many(
-        "INSERT INTO line (run, n, kind, repository, step, fence, at, body)"
-        " VALUES (:run, :n, :kind, :repository, :step, :fence, {now}, :body)",
-        [
-            {
-                "run": run,
-                "n": n,
-                "kind": entry.kind,
-                "repository": entry.repository,
-                "step": entry.step,
-                "fence": fences.get(entry.repository, fences.get("")),
-                "body": entry.body,
-            }
-            for n, entry in enumerate(entries, begin)
-        ],
-    )
