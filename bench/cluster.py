@@ -5,7 +5,7 @@
 
 A registry (distribution 2.8.2) of 200 repositories of 50 tags, of which 25 go, filled anew for each run. One process,
 with its records in a state folder, in a SQLite store and in PostgreSQL; then 8 processes that carry out one run. The
-share of the store: the time that the work on repositories waits for claims, intents and releases. By the clock.
+share of the store: the time that the work on repositories waits for claims, holds, intents and releases. By the clock.
 """
 
 from __future__ import annotations
@@ -173,6 +173,7 @@ class _Waits:
 async def child(role: str, url: str, store: str, folder: Path, number: str) -> None:
     import dregutil
     from dregutil.apply import apply
+    from dregutil.apply.run import Run
     from dregutil.journal.writer import Journal
     from dregutil.plan.file import decode_plan
     from dregutil.store.claims import SharedClaims
@@ -183,6 +184,7 @@ async def child(role: str, url: str, store: str, folder: Path, number: str) -> N
     for name in ("_claim", "_earlier"):
         waits.around_one(SharedClaims, name, "waits", "work")
     waits.around(SharedClaims, "release", "waits", "work")
+    waits.around(Run, "current_holds", "waits")
     for owner in (SharedJournal, Journal):
         waits.around(owner, "_durable", "waits")
     state = folder / f"state-{number if store else 0}"

@@ -40,7 +40,7 @@ from serving import Serving
 GOAL = 300.0  # ms
 RUNS, STEPS = 1_000, 100
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
-_STATISTICS = "shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track_utility = off\n"
+_STATISTICS = "shared_preload_libraries = 'pg_stat_statements'\n"
 
 
 def main(registries: int = 10, tags: int = 1_000_000) -> None:

@@ -38,10 +38,10 @@ CLOCKED = (
     "apply.recorded",
     "apply.undo.recorded",
     "inventory.crawl",
+    "journal.store",
     "journal.tag_records",
     "plan.cleanup",
     "plan.live",
-    "session.holds",
     "session.reading",
     "session.removal",
 )

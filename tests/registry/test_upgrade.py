@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,9 +36,13 @@ class Upgraded:
 
     def run(self, *arguments: str, code: int = 0) -> str:
         """Run a command; returns what it wrote to both outputs."""
+        found = self.done(*arguments, code=code)
+        return found.stdout + found.stderr
+
+    def done(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         found = self.left.run([str(PROGRAM)], self.proxy.url, *arguments, environment=os.environ)
         assert found.returncode == code, found.stderr
-        return found.stdout + found.stderr
+        return found
 
     def tags(self, name: str) -> dict[str, str]:
         return self.pusher.tags(name)
@@ -56,7 +61,9 @@ def upgraded(
 
 
 def test_history_shows_every_run_and_how_it_ended(upgraded: Upgraded) -> None:
-    found = {run["run"]: run for run in json.loads(upgraded.run("history", "--format", "json"))}
+    history = upgraded.done("history", "--format", "json")
+    assert f"{upgraded.left.run_of('unfinished')} was interrupted" in history.stderr
+    found = {run["run"]: run for run in json.loads(history.stdout)}
     ends = {what: found[upgraded.left.run_of(what)] for what in ("finished", "undone", "undo", "unfinished")}
     assert {what: (run["undone"], run["unfinished"]) for what, run in ends.items()} == {
         "finished": (False, False),

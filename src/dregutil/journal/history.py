@@ -90,7 +90,7 @@ class RunHistory:
         for header in reversed(headers):
             if not (header.undoes or header.is_damaged or header.run in undone):
                 with suppress(JournalError):
-                    record = self.store.get(header.run)
+                    record = self.store.read(header)
                     left = self._left_by(record, headers)
                     if left:
                         yield record, left

@@ -33,7 +33,7 @@ def known_collected(history: RunHistory) -> Mapping[str, datetime]:
     for header in history.headers():
         if header.undoes:
             with suppress(JournalError):
-                undos.append(history.store.get(header.run))
+                undos.append(history.store.read(header))
     recorded, _ = Collections(history.store.folder).read(history.registry)
     certain = {run: found.since for run, found in collected_by(recorded).items() if not found.maybe}
     return {**collected_runs(undos), **certain}

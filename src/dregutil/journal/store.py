@@ -120,8 +120,11 @@ class RunStore:
 
         Raises NotFoundError, JournalError.
         """
-        record = read_journal(self._runs / self._found(name))
-        return _with_layout(record) if record.damaged else record
+        return _read(self._runs / self._found(name))
+
+    def read(self, header: RunHeader) -> RunRecord:
+        """The record of a run that was listed just now, to be shown. Raises JournalError."""
+        return _read(header.folder)
 
     def _found(self, name: str) -> str:
         """The whole name of a run. Raises NotFoundError and JournalError."""
@@ -229,6 +232,11 @@ class RunStore:
             except OSError as error:
                 raise self._not_recorded(error) from error
             yield
+
+
+def _read(folder: Path) -> RunRecord:
+    record = read_journal(folder)
+    return _with_layout(record) if record.damaged else record
 
 
 def _with_layout(record: RunRecord) -> RunRecord:

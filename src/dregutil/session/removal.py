@@ -124,7 +124,7 @@ class RemovalSession(ProtectedSession):
     def runs(self) -> tuple[RunRecord, ...]:
         """The recorded runs on this registry, oldest first. Raises JournalError if one cannot be read."""
         store = self.store
-        return tuple(store.get(header.run) for header in store.headers(self.identity))
+        return tuple(store.read(header) for header in store.headers(self.identity))
 
     def run(self, name: str) -> RunRecord:
         """A run by its name, or a unique prefix of it. Raises NotFoundError and JournalError."""

@@ -28,12 +28,12 @@ class BoundedDatabase:
         self._why_away = why_away
 
     def transaction(
-        self, *, durable: bool = True, within: float | None = None
+        self, *, durable: bool = True, within: float | None = None, pauses: bool = False
     ) -> contextlib.AbstractContextManager[Transaction]:
         """Raises StoreError at once while the database is away."""
         self._check()
         least = self._within if within is None else min(within, self._within)
-        return self._database.transaction(durable=durable, within=least)
+        return self._database.transaction(durable=durable, within=least, pauses=pauses)
 
     def snapshot(self) -> contextlib.AbstractContextManager[Transaction]:
         """Raises StoreError at once while the database is away."""

@@ -54,12 +54,14 @@ class Database(Protocol):
     is_postgresql: bool
 
     def transaction(
-        self, *, durable: bool = True, within: float | None = None
+        self, *, durable: bool = True, within: float | None = None, pauses: bool = False
     ) -> contextlib.AbstractContextManager[Transaction]:
         """A transaction that is committed at the end of `with`, and rolled back by an exception.
 
         `durable`: the commit waits for the disk. `within`: after so many seconds it has failed if the server does not
-        answer; None: each statement has a minute. What raised an error with `may_repeat` left nothing behind.
+        answer; None: each statement has a minute. `pauses`: much is done between two statements; otherwise PostgreSQL
+        ends it where nothing comes for half a minute, so that nobody waits for a process that was stopped. What raised
+        an error with `may_repeat` left nothing behind.
         """
 
     def snapshot(self) -> contextlib.AbstractContextManager[Transaction]:

@@ -81,14 +81,14 @@ class SharedCache(CacheFile):
 
     def read(self) -> Inventory | None:
         """The tags; None if nobody has read them. Raises StoreError and CacheError."""
-        with self._writable(), self.lock(), self._open().transaction(durable=False) as transaction:
+        with self._writable(), self.lock(), self._open().transaction(durable=False, pauses=True) as transaction:
             head = self._head(transaction)
             return self._at(transaction, head) if head.version else None
 
     def write(self, inventory: Inventory, *, written_ns: int | None = None) -> None:
         """Replace all tags by what was read now."""
         del written_ns  # `update` keeps their age
-        with self._writable(), self._open().transaction() as transaction:
+        with self._writable(), self._open().transaction(pauses=True) as transaction:
             head = self._locked(transaction)
             known = self._at(transaction, head) if head.version else Inventory()
             names = {*known.repositories, *inventory.repositories}
@@ -98,7 +98,7 @@ class SharedCache(CacheFile):
 
     def update(self, changed: Callable[[Inventory], Tags]) -> None:
         """Replace the tags of some repositories by those that `changed` returns, if the registry was ever read."""
-        with self._writable(), self.lock(), self._open().transaction() as transaction:
+        with self._writable(), self.lock(), self._open().transaction(pauses=True) as transaction:
             head = self._locked(transaction)
             if not head.version:
                 return

@@ -83,7 +83,7 @@ class MirroredFile:
         with self._opened() as copy:
             if known_version(copy) == head.version:
                 return
-            with self._database.transaction(durable=False) as transaction:
+            with self._database.transaction(durable=False, pauses=True) as transaction:
                 copy.execute("BEGIN IMMEDIATE")
                 newest = self._head(transaction)
                 if newest is not None:
@@ -95,7 +95,7 @@ class MirroredFile:
         """A transaction on the file of all machines. `copy` is open, and not in a transaction."""
         self._make_known()
         try:
-            with self._database.transaction() as transaction:
+            with self._database.transaction(pauses=True) as transaction:
                 head = self._locked(transaction)
                 copy.execute("BEGIN IMMEDIATE")
                 self._catch_up(transaction, copy, head)

@@ -28,9 +28,12 @@ _PATIENCE = 10  # seconds to connect
 _SETTINGS = {
     "search_path": "dregutil,public",
     "statement_timeout": 60_000,  # milliseconds
+    "idle_in_transaction_session_timeout": 30_000,  # or a process that was stopped would keep its rows from all others
     "timezone": "UTC",
     "synchronous_commit": "on",  # whatever the server's default is: an intent is on its disk before the DELETE is sent
 }
+_MAY_PAUSE: LiteralString = "SET LOCAL idle_in_transaction_session_timeout = 0"
+_LOST = (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
 _HANGS = 90.0  # seconds without an answer, where a statement may take a minute
 _UNANSWERED = 20_000  # milliseconds until a connection on which nothing is acknowledged counts as lost
 _NOW = "(extract(epoch FROM clock_timestamp())::float8)"
@@ -169,13 +172,14 @@ class PostgresDatabase:
         return StoreError(f"the store {self.address} cannot be used: {said}", advice=advice)
 
     def transaction(
-        self, *, durable: bool = True, within: float | None = None
+        self, *, durable: bool = True, within: float | None = None, pauses: bool = False
     ) -> contextlib.AbstractContextManager[Transaction]:
-        return self._begun(*(() if durable else ("SET LOCAL synchronous_commit = off",)), within=within)
+        relaxed: tuple[LiteralString, ...] = () if durable else ("SET LOCAL synchronous_commit = off",)
+        return self._begun(*relaxed, *((_MAY_PAUSE,) if pauses else ()), within=within)
 
     def snapshot(self) -> contextlib.AbstractContextManager[Transaction]:
         isolated = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-        return self._begun(isolated, "SET LOCAL statement_timeout = 0", within=math.inf)
+        return self._begun(isolated, "SET LOCAL statement_timeout = 0", _MAY_PAUSE, within=math.inf)
 
     @contextlib.contextmanager
     def _begun(self, *statements: LiteralString, within: float | None = None) -> Iterator[Transaction]:
@@ -192,7 +196,7 @@ class PostgresDatabase:
             raise ConflictError(f"the store {self.address} has it already: {error}") from error
         except psycopg.Error as error:
             failed = self._failed(error)
-            if isinstance(error, psycopg.OperationalError):
+            if isinstance(error, _LOST):
                 failed.may_repeat = is_open
                 with contextlib.suppress(psycopg.Error):
                     if connection is not None:

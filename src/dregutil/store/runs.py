@@ -193,6 +193,11 @@ class SharedRuns(RunStore):
         _, begun = self.ledger.places(found.run).get(found.run, (0, 0.0))
         return replace(found, started=_started(found.started, begun))
 
+    def read(self, header: RunHeader) -> RunRecord:
+        """As in a folder: the store is not asked again for each run of a list."""
+        found = super().read(header)
+        return self.get(header.run) if found.damaged else replace(found, started=header.started)
+
     def headers(self, registry: str | None = None) -> list[RunHeader]:
         """As in a folder. The order is the store's: a run that was brought in has the number of its folder in its first
         line."""
@@ -214,7 +219,7 @@ class SharedRuns(RunStore):
                 (self._runs / run / COUNT).unlink()
 
     def _found(self, name: str) -> str:
-        """As in a folder. Of a run that is here, only what is new of it is fetched: whoever lists runs reads each."""
+        """As in a folder. Of a run that is here, only what is new of it is fetched: whoever looks at many gets each."""
         if Path(name).name == name and (self._runs / name / COUNT).exists():
             with self._mirror() as mirror:
                 if mirror.catch_up_one(name):

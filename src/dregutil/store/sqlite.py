@@ -45,6 +45,7 @@ class SqliteDatabase:
         *,
         durable: bool = True,
         within: float | None = None,  # noqa: ARG002 - a file always answers
+        pauses: bool = False,  # noqa: ARG002 - and waits for whoever has it
     ) -> contextlib.AbstractContextManager[Transaction]:
         return self._begun(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}", "BEGIN IMMEDIATE")
 

@@ -44,7 +44,7 @@ def _list(settings: Settings, recorded_here: Recorded) -> int:
     newer = 0
     for header in store.headers(registry):
         try:
-            records.append(store.get(header.run))
+            records.append(store.read(header))
         except JournalError as error:
             if header.is_newer:
                 newer += 1
@@ -117,7 +117,7 @@ def _on_same_registry(record: RunRecord, store: RunStore) -> list[RunRecord]:
     found: list[RunRecord] = []
     for header in store.headers(record.plan.registry):
         with suppress(JournalError):
-            found.append(store.get(header.run))
+            found.append(store.read(header))
     return found
 
 
