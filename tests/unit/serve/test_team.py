@@ -148,9 +148,9 @@ def test_the_shorter_limit_counts(database: Database, monkeypatch: pytest.Monkey
     given: list[object] = []
     found = database.transaction
 
-    def noted(*, durable: bool = True, within: float | None = None) -> object:
+    def noted(*, durable: bool = True, within: float | None = None, pauses: bool = False) -> object:
         given.append(within)
-        return found(durable=durable)
+        return found(durable=durable, pauses=pauses)
 
     monkeypatch.setattr(database, "transaction", noted)
     bounded = BoundedDatabase(database, within=5.0)
