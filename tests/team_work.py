@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
+from servers.http import Answer, Proxy, Request
+
 PROGRAM = (sys.executable, "-m", "dregutil")
 _PATIENCE = 40.0
 _READY = re.compile(r"(http://\S+/)healthz")
@@ -25,6 +27,23 @@ def wait_until(what: Callable[[], object], patience: float = _PATIENCE) -> None:
     while not what():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.05)
+
+
+class SlowRegistry(Proxy):
+    """A registry where the DELETE of one of `images` takes a moment; `deleted` are those, in order."""
+
+    seconds = 0.4
+
+    def __init__(self, upstream: int) -> None:
+        super().__init__(upstream, before=self._wait)
+        self.images: set[str] = set()
+        self.deleted: list[str] = []
+
+    def _wait(self, request: Request) -> Answer | None:
+        if request.method == "DELETE" and request.reference in self.images:
+            self.deleted.append(request.target)
+            time.sleep(self.seconds)
+        return None
 
 
 class Team:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,8 +15,7 @@ import pytest
 from dregutil.store.database import Database
 from images import Pusher
 from servers import DistributionServer
-from servers.http import Answer, Proxy, Request
-from team_work import Team, WorkerProcess, wait_until
+from team_work import SlowRegistry, Team, WorkerProcess, wait_until
 
 REPOSITORIES = [f"team/{name}" for name in "abcd"]
 TAGS = [f"{major}.{minor}" for major in (1, 2) for minor in range(4)]
@@ -35,21 +33,8 @@ policies:
 """
 
 
-class Registry(Proxy):
-    """The DELETE of one of `images` takes a moment; `deleted` are those, in order."""
-
+class Registry(SlowRegistry):
     seconds = 0.1
-
-    def __init__(self, upstream: int) -> None:
-        super().__init__(upstream, before=self._wait)
-        self.images: set[str] = set()
-        self.deleted: list[str] = []
-
-    def _wait(self, request: Request) -> Answer | None:
-        if request.method == "DELETE" and request.reference in self.images:
-            self.deleted.append(request.target)
-            time.sleep(self.seconds)
-        return None
 
 
 @pytest.fixture

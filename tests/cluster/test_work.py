@@ -16,8 +16,7 @@ import pytest
 from dregutil.store.database import Database
 from images import Pusher
 from servers import DistributionServer
-from servers.http import Answer, Proxy, Request
-from team_work import Team, WorkerProcess, wait_until
+from team_work import SlowRegistry, Team, WorkerProcess, wait_until
 
 REPOSITORIES = [f"team/{name}" for name in "abcdefgh"]
 EVERY_SECOND = """
@@ -26,23 +25,6 @@ run = "refresh"
 cron = "* * * * * *"
 args = ["--quiet"]
 """
-
-
-class SlowRegistry(Proxy):
-    """A registry where the DELETE of one of `images` takes a moment; `deleted` are those, in order."""
-
-    seconds = 0.4
-
-    def __init__(self, upstream: int) -> None:
-        super().__init__(upstream, before=self._wait)
-        self.images: set[str] = set()
-        self.deleted: list[str] = []
-
-    def _wait(self, request: Request) -> Answer | None:
-        if request.method == "DELETE" and request.reference in self.images:
-            self.deleted.append(request.target)
-            time.sleep(self.seconds)
-        return None
 
 
 @pytest.fixture
