@@ -94,6 +94,11 @@ def ready(shown: Page, name: str) -> None:
         shown.locator(".row .cell-image a").first.wait_for()
 
 
+def posted(shown: Page, path: str) -> AbstractContextManager[object]:
+    """Wait at the end until `path` was posted and answered."""
+    return shown.expect_response(lambda one: one.request.method == "POST" and one.url.endswith(f"/{path}"))
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [360, 900, 1600])
 def test_axe_finds_nothing_and_nothing_sticks_out(opened: Opened, width: int, dark: bool) -> None:
@@ -219,7 +224,8 @@ def test_a_plan_is_discarded_after_a_question(opened: Opened, mock: Mock) -> Non
         assert "goes the approval of jo" in dialog.inner_text()
         assert mock.posts == []
         assert violations(shown) == []
-        dialog.get_by_role("button", name="Discard").click()
+        with posted(shown, "discard"):
+            dialog.get_by_role("button", name="Discard").click()
         shown.get_by_role("heading", name="Plans", level=1).wait_for()
         assert mock.posts == [(f"plans/{SUM}/discard", {})]
 
@@ -296,7 +302,8 @@ def test_what_is_gone_is_put_back_and_not_held(opened: Opened, mock: Mock) -> No
         assert shown.get_by_role("button", name="Hold…").count() == 0
         assert shown.get_by_role("button", name="Why it stays").count() == 0
         shown.get_by_role("button", name="Put it back…").click()
-        shown.get_by_role("dialog").get_by_role("button", name="Put it back").click()
+        with posted(shown, "undo"):
+            shown.get_by_role("dialog").get_by_role("button", name="Put it back").click()
         shown.locator(".following").wait_for()
         mock.tell("job", JOB | {"state": "failed", "ended": "2026-11-26T12:00:01Z", "message": "no answer"})
         shown.locator("main .alarm").wait_for()
@@ -353,7 +360,8 @@ def test_images_are_searched_sorted_and_selected_by_keyboard(opened: Opened, moc
         assert shown.locator("dialog bdi").all_inner_texts() == [names[0], names[2], names[3]]
         assert violations(shown) == []
         shown.keyboard.press("Escape")
-        shown.get_by_role("button", name="Make a plan").click()
+        with posted(shown, "plans"):
+            shown.get_by_role("button", name="Make a plan").click()
         shown.locator(".following").wait_for()
         assert mock.posts == [("plans", {"images": [names[0], names[2], names[3]]})]
         mock.tell("job", JOB | {"state": "done", "ended": "2026-11-26T12:00:01Z", "result": {"plan": SUM}})
@@ -363,10 +371,11 @@ def test_images_are_searched_sorted_and_selected_by_keyboard(opened: Opened, moc
 def test_a_column_sorts_and_enter_opens_an_image(opened: Opened, mock: Mock) -> None:
     with opened("/images") as shown:
         ready(shown, "images")
-        shown.get_by_role("columnheader", name="Frees").get_by_role("button").click()
+        with shown.expect_response(lambda answer: "sort=frees" in answer.url):
+            shown.get_by_role("columnheader", name="Frees").get_by_role("button").click()
+        assert {"sort": "frees", "desc": "1"}.items() <= mock.queries[-1].items()
         shown.locator("[aria-sort=descending]").get_by_text("Frees").wait_for()
         shown.locator(".row .cell-image a").first.wait_for()
-        assert {"sort": "frees", "desc": "1"}.items() <= mock.queries[-1].items()
         shown.locator("[role=grid]").focus()
         shown.keyboard.press("Enter")
         shown.get_by_role("heading", name="Where is my image").wait_for()
@@ -465,7 +474,8 @@ def test_a_plan_is_approved_and_carried_out(opened: Opened, mock: Mock) -> None:
         assert "1,248 tags and 12 manifests without a tag" in dialog.inner_text()
         assert dialog.get_by_role("textbox").count() == 0
         assert violations(shown) == []
-        dialog.get_by_role("button", name="Carry out").click()
+        with posted(shown, "apply"):
+            dialog.get_by_role("button", name="Carry out").click()
         shown.get_by_text("4,200 of 10,200 tags").last.wait_for()
         assert mock.posts[-1] == (f"plans/{SUM}/apply", {"confirm_tags": None})
 
@@ -500,14 +510,16 @@ def test_what_removes_most_of_a_repository_wants_a_number_that_is_typed(opened: 
         assert violations(shown) == []
         mock.answers[f"POST plans/{OTHER}/apply"] = (202, JOB | {"kind": "apply"})
         number.fill("3")
-        number.press("Enter")
+        with posted(shown, "apply"):
+            number.press("Enter")
         dialog.wait_for(state="hidden")
         assert mock.posts[-1] == (f"plans/{OTHER}/apply", {"confirm_tags": 3})
 
 
 def test_an_image_of_a_plan_is_held(opened: Opened, mock: Mock) -> None:
     with opened(f"/plans/{SUM}") as shown:
-        shown.get_by_role("button", name="hold 30 days: shop/web:1.0.0").click()
+        with posted(shown, "holds"):
+            shown.get_by_role("button", name="hold 30 days: shop/web:1.0.0").click()
         shown.locator(".following").wait_for()
         path, body = mock.posts[-1]
         assert (path, body["image"], body["days"]) == ("holds", "shop/web:1.0.0", 30)
@@ -519,16 +531,19 @@ def test_an_image_is_put_back_held_and_explained(opened: Opened, mock: Mock) -> 
         assert shown.locator(".timeline time").first.get_attribute("datetime") == "2026-03-01T10:00:00Z"
         shown.get_by_role("button", name="Put it back…").click()
         assert mock.posts == []
-        shown.get_by_role("dialog").get_by_role("button", name="Put it back").click()
+        with posted(shown, "undo"):
+            shown.get_by_role("dialog").get_by_role("button", name="Put it back").click()
         shown.locator(".following").wait_for()
         assert mock.posts == [(f"runs/{RUN}/undo", {"images": ["shop/web:1.0"]})]
         shown.get_by_role("button", name="Hold…").click()
         shown.get_by_role("textbox", name="Because").fill("the audit")
         assert violations(shown) == []
-        shown.get_by_role("dialog").get_by_role("button", name="Hold").click()
+        with posted(shown, "holds"):
+            shown.get_by_role("dialog").get_by_role("button", name="Hold").click()
         shown.get_by_role("dialog").wait_for(state="hidden")
         assert mock.posts[-1] == ("holds", {"image": "shop/web:1.0", "days": 30, "because": "the audit"})
-        shown.get_by_role("button", name="End the hold").click()
+        with posted(shown, "holds/end"):
+            shown.get_by_role("button", name="End the hold").click()
         shown.get_by_role("button", name="Why it stays, or goes").click()
         shown.get_by_text("keeps it: last: 3").first.wait_for()
         assert mock.posts[-1] == ("holds/end", {"image": "shop/web:1.0"})
@@ -552,12 +567,14 @@ def test_chosen_images_of_a_run_are_put_back(opened: Opened, mock: Mock) -> None
         assert shown.get_by_text("100 of 240 steps").is_visible()
         shown.get_by_role("checkbox", name="Choose shop/web:1.2", exact=True).check()
         shown.get_by_role("button", name="Put 1 chosen back").click()
-        shown.get_by_role("dialog").get_by_role("button", name="Put back").click()
+        with posted(shown, "undo"):
+            shown.get_by_role("dialog").get_by_role("button", name="Put back").click()
         shown.locator(".following").wait_for()
         assert mock.posts == [(f"runs/{RUN}/undo", {"images": ["shop/web:1.2"]})]
         shown.get_by_role("button", name="Resume it").click()
         assert violations(shown) == []
-        shown.get_by_role("dialog").get_by_role("button", name="Resume").click()
+        with posted(shown, "resume"):
+            shown.get_by_role("dialog").get_by_role("button", name="Resume").click()
         shown.get_by_role("dialog").wait_for(state="hidden")
         assert mock.posts[-1] == (f"runs/{RUN}/resume", {})
 
