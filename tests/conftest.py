@@ -3,14 +3,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from chromium import browser
 from configured import Guarded, Machine
 from images import Pusher
 from servers import DistributionServer
 from servers.real import KINDS
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 settings.register_profile("short", deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 settings.register_profile(
@@ -61,6 +66,13 @@ def registry_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[
     kind = KINDS[chosen or "distribution-2.8"]
     with kind.start(tmp_path / "registry") as server:
         yield server  # type: ignore[misc]
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Not for longer than a module: while it runs, no test of this thread can start an event loop."""
+    with browser(tmp_path_factory.mktemp("chromium")) as found:
+        yield found
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from site_build import build
 
 import dregutil
 from browsing import overflow, violations
-from chromium import browser
 from documents import ROOT
 
 if TYPE_CHECKING:
@@ -149,12 +148,6 @@ def test_a_docstring_becomes_what_sphinx_reads() -> None:
 def test_a_signature_is_python() -> None:
     given = "(steps: tuple[~dregutil.plan.model.Step, ...] = <factory>, by: Collector = <Collector.DEFAULT: 'default'>)"
     assert site_pages.readable(given) == "(steps: tuple[Step, ...] = ..., by: Collector = Collector.DEFAULT)"
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("chromium")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ import pytest
 from test_json import REPORT as EXAMPLE
 
 from browsing import HOSTILE, overflow, violations
-from chromium import browser
 from dregutil.pages.bundle_files import bundle
 from dregutil.pages.model import Report
 from dregutil.pages.page import page
@@ -31,12 +30,6 @@ _WORDS = {"kind", "action", "change", "result", "checked"}  # of the program
 _TIMES = {"made", "read", "when", "since", "oldest", "created", "collected"}
 
 Opened = Callable[..., AbstractContextManager["Page"]]
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("chromium")) as found:
-        yield found
 
 
 @pytest.fixture

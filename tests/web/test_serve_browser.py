@@ -13,7 +13,6 @@ import pytest
 from test_json import REPORT as EXAMPLE
 
 from browsing import HOSTILE, overflow, violations
-from chromium import browser
 from mock_serve import JOB, OTHER, RUN, SUM, UNDO, Mock, answers, image, serving
 from reported import report_document
 
@@ -49,12 +48,6 @@ _WORDS = {
 _TIMES = {"made", "read", "when", "since", "until", "oldest", "created", "collected", "expires", "pulled", "undoes"}
 
 Opened = Callable[..., AbstractContextManager["Page"]]
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("chromium")) as found:
-        yield found
 
 
 @pytest.fixture

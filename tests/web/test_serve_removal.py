@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from browsing import overflow, violations
-from chromium import browser
 from images import Pusher, created
 from listening import until
 from program import Program
@@ -41,12 +40,6 @@ def program(registry_server: DistributionServer, pusher: Pusher, tmp_path: Path)
 @pytest.fixture
 def serving(program: Program) -> Iterator[Serving]:
     with Serving(program, OPTIONS) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("chromium")) as found:
         yield found
 
 
