@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from servers.http import Answer, Proxy, Request
 
@@ -30,7 +31,7 @@ def wait_until(what: Callable[[], object], patience: float = _PATIENCE) -> None:
 
 
 class SlowRegistry(Proxy):
-    """A registry where the DELETE of one of `images` takes a moment; `deleted` are those, in order."""
+    """A registry where the DELETE of one of `images` takes `seconds`; `deleted` are those, in order."""
 
     seconds = 0.4
 
@@ -84,6 +85,18 @@ class Team:
         )
         assert done.returncode == code, done.stderr
         return done
+
+    def plan(self, machine: str, *words: str) -> str:
+        """Put a plan into the store that waits for approval; its sum. `words` are the command that makes it."""
+        done = self.run(machine, *words, "--approve", "--format=json", DREGUTIL_ACTOR=f"{machine}@laptop")
+        (found,) = json.loads(done.stdout)
+        assert found["state"] == "waiting"
+        return str(found["sum"])
+
+    def plan_of(self, sum_: str) -> dict[str, Any]:
+        """What the store says of a plan."""
+        listed = json.loads(self.run("cy", "plans", "--all", "--format=json").stdout)
+        return next(one for one in listed if one["sum"] == sum_)
 
     def worker(self, machine: str, *words: str) -> WorkerProcess:
         found = WorkerProcess(self, machine, words)

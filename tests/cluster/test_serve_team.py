@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,29 +15,18 @@ from images import Pusher
 from listening import until
 from program import Program
 from servers import DistributionServer
-from servers.http import Answer, Proxy, Request
 from servers.link import Link
 from servers.postgres import Postgres
 from serving import Serving
-from team_work import Team
+from team_work import SlowRegistry, Team
 
 REPOSITORIES = ("team/web", "team/api")
 PEOPLE = ("--user-header", "X-User", "--trusted-proxy", "127.0.0.1", "--viewer", "*", "--approver", "bob")
 BOB = {"X_User": "bob"}
 
 
-class Watched(Proxy):
-    """A registry; `deleted` are the targets of the DELETEs of one of `images` that it got."""
-
-    def __init__(self, upstream: int) -> None:
-        super().__init__(upstream, before=self._note)
-        self.images: set[str] = set()
-        self.deleted: list[str] = []
-
-    def _note(self, request: Request) -> Answer | None:
-        if request.method == "DELETE" and request.reference in self.images:
-            self.deleted.append(request.target)
-        return None
+class Watched(SlowRegistry):
+    seconds = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,15 +85,8 @@ def tags(pusher: Pusher) -> dict[str, dict[str, str]]:
     return {name: dict(pusher.tags(name)) for name in REPOSITORIES}
 
 
-def planned(team: Team, *more: str, machine: str = "ann") -> str:
-    words = ("remove-tags", "-r", *REPOSITORIES, "-t", "<2", "--approve", "--format=json", *more)
-    (found,) = json.loads(team.run(machine, *words, DREGUTIL_ACTOR="ann@laptop").stdout)
-    return str(found["sum"])
-
-
-def plan_of(team: Team, sum_: str) -> dict[str, Any]:
-    listed = json.loads(team.run("cy", "plans", "--all", "--format=json").stdout)
-    return next(one for one in listed if one["sum"] == sum_)
+def planned(team: Team, *more: str) -> str:
+    return team.plan("ann", "remove-tags", "-r", *REPOSITORIES, "-t", "<2", *more)
 
 
 def shown(serving: Serving, sum_: str, **who: str) -> dict[str, Any]:
@@ -130,7 +111,7 @@ def test_a_plan_of_another_machine_is_approved_on_the_page_carried_out_by_a_work
         assert not registry.deleted
         approved = serving.post(f"plans/{sum_}/approve", **BOB)
         assert (approved.status, approved.json["summary"]["state"]) == (200, "approved"), approved
-        assert (plan_of(team, sum_)["state"], plan_of(team, sum_)["approved_by"]) == ("approved", ["bob"])
+        assert (team.plan_of(sum_)["state"], team.plan_of(sum_)["approved_by"]) == ("approved", ["bob"])
 
         team.worker("w1")
         until(lambda: shown(serving, sum_, **BOB)["state"] == "done")
@@ -156,7 +137,7 @@ def test_what_the_page_makes_is_decided_anywhere(
         job = serving.job(serving.post("plans", images))
         assert job["state"] == "done", job
         sum_ = job["result"]["plan"]
-        assert (plan_of(team, sum_)["state"], plan_of(team, sum_)["tags"]) == ("waiting", 2)
+        assert (team.plan_of(sum_)["state"], team.plan_of(sum_)["tags"]) == ("waiting", 2)
         team.run("bob", "plans", "reject", sum_[7:19], "--because", "wrong week", DREGUTIL_ACTOR="bob@laptop")
         until(lambda: shown(serving, sum_)["state"] == "rejected")
         assert shown(serving, sum_)["why"] == "bob rejected it: wrong week"
@@ -169,7 +150,7 @@ def test_what_the_page_makes_is_decided_anywhere(
         until(lambda: serving.get(f"plans/{other}").json["may_apply"])
         carried = serving.job(serving.post(f"plans/{other}/apply"))
         assert carried["state"] == "done", carried
-        assert plan_of(team, other)["state"] == "done", "no worker has to come by"
+        assert team.plan_of(other)["state"] == "done", "no worker has to come by"
         assert shown(serving, other)["state"] == "done"
         assert serving.post(f"plans/{other}/apply").status == 409
         assert serving.get(f"runs/{carried['result']['run']}").json["run"]["approved_by"] == ["bob"]
@@ -193,7 +174,7 @@ def test_a_page_and_a_terminal_approve_at_once_and_it_is_carried_out_once(
         tried = serving.post(f"plans/{sum_}/apply", **BOB)  # the button, beside two workers
         if tried.status == 202:
             serving.job(tried, **BOB)
-        until(lambda: plan_of(team, sum_)["state"] == "done")
+        until(lambda: team.plan_of(sum_)["state"] == "done")
         until(lambda: shown(serving, sum_, **BOB)["state"] == "done")
         assert serving.get("runs", **BOB).json["total"] == 1
     assert tags(pusher) == {name: {"2.0": found["2.0"]} for name, found in before.items()}
@@ -232,7 +213,7 @@ def test_a_store_that_is_away_is_said_and_nothing_waits_for_it(
         refused = serving.post(f"plans/{sum_}/approve", **BOB)
         assert refused.status == 503, refused
         assert "what is shown is of" in refused.json["error"]
-        assert plan_of(team, sum_)["state"] == "waiting"
+        assert team.plan_of(sum_)["state"] == "waiting"
         link.heal()
         until(lambda: serving.get("session", **BOB).json["store_problem"] is None)
         assert serving.post(f"plans/{sum_}/approve", **BOB).json["summary"]["state"] == "approved"

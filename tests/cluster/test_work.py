@@ -3,7 +3,6 @@ when workers end, die, or lose their database."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -63,23 +62,14 @@ def is_clean(pusher: Pusher) -> bool:
     return all(tags == ["2.0"] for tags in tags_of(pusher).values())
 
 
-def planned(team: Team, *more: str) -> str:
-    """Put a plan into the store; its sum."""
-    words = ("remove-tags", "-r", *REPOSITORIES, "-t", "<2", "--approve", "--format=json", *more)
-    (found,) = json.loads(team.run("ann", *words, DREGUTIL_ACTOR="ann@laptop").stdout)
-    assert found["state"] == "waiting"
-    return str(found["sum"])
+def planned(team: Team) -> str:
+    return team.plan("ann", "remove-tags", "-r", *REPOSITORIES, "-t", "<2")
 
 
 def approved(team: Team) -> str:
     sum_ = planned(team)
     team.run("bob", "plans", "approve", sum_[7:19], DREGUTIL_ACTOR="bob@laptop")
     return sum_
-
-
-def plan_of(team: Team, sum_: str) -> dict[str, object]:
-    listed = json.loads(team.run("cy", "plans", "--all", "--format=json").stdout)
-    return next(one for one in listed if one["sum"] == sum_)
 
 
 def metric(worker: WorkerProcess, name: str) -> float:
@@ -104,10 +94,10 @@ def test_what_is_approved_is_carried_out_and_undone_from_a_laptop(
     team.run("ann", "apply", *saved(team, sum_), "-y", code=5)
     assert not registry.deleted, "nobody has approved it"
     team.run("bob", "plans", "approve", sum_[7:19], DREGUTIL_ACTOR="bob@laptop")
-    wait_until(lambda: plan_of(team, sum_)["state"] == "done")
+    wait_until(lambda: team.plan_of(sum_)["state"] == "done")
     assert is_clean(pusher)
     assert len(registry.deleted) == len(set(registry.deleted)) == 16
-    found = plan_of(team, sum_)
+    found = team.plan_of(sum_)
     assert (found["made_by"], found["approved_by"]) == ("ann", ["bob"])
     wait_until(lambda: metric(worker, 'jobs_total{kind="apply",result="done"}') == 1)
     team.run("cy", "undo", "-y")
@@ -153,9 +143,9 @@ def test_a_worker_that_is_ended_stops_after_the_step_in_flight_and_another_conti
     assert first.ended(20) == 0, first.said
     assert 0 < len(registry.deleted) < 16, "in the middle"
     assert "another worker continues it" in first.said
-    assert plan_of(team, sum_)["state"] == "running"
+    assert team.plan_of(sum_)["state"] == "running"
     team.worker("w2")
-    wait_until(lambda: plan_of(team, sum_)["state"] == "done")
+    wait_until(lambda: team.plan_of(sum_)["state"] == "done")
     assert is_clean(pusher)
     assert len(registry.deleted) == len(set(registry.deleted)) == 16
 
@@ -184,7 +174,7 @@ def test_when_a_worker_is_killed_another_takes_over(shared_team: Team, registry:
         os.kill(process, signal.SIGKILL)
     assert len(registry.deleted) < 16
     second = shared_team.worker("w2")
-    wait_until(lambda: plan_of(shared_team, sum_)["state"] == "done", 90)
+    wait_until(lambda: shared_team.plan_of(sum_)["state"] == "done", 90)
     assert is_clean(pusher)
     assert "continuing" in second.said
 
@@ -210,7 +200,7 @@ def test_while_the_database_is_away_a_worker_is_unhealthy_and_then_goes_on(
     wait_until(lambda: all(worker.get("healthz")[0] == 200 for worker in workers))
     sum_ = approved(shared_team)
     seen = {worker.said.count("is done, in") for worker in workers}
-    wait_until(lambda: plan_of(shared_team, sum_)["state"] == "done", 90)
+    wait_until(lambda: shared_team.plan_of(sum_)["state"] == "done", 90)
     wait_until(lambda: sum(worker.said.count("is done, in") for worker in workers) > max(seen))
     assert is_clean(pusher)
     wait_until(lambda: all("the store can be used again" in worker.said for worker in workers))
@@ -232,5 +222,5 @@ def test_nothing_begins_on_a_paused_registry_and_a_run_there_stops(
     wait_until(lambda: worker.get("healthz")[0] == 200)
     assert len(registry.deleted) == stopped_at
     team.run("ann", "work", "resume")
-    wait_until(lambda: plan_of(team, sum_)["state"] == "done")
+    wait_until(lambda: team.plan_of(sum_)["state"] == "done")
     assert len(registry.deleted) == len(set(registry.deleted)) == 16
