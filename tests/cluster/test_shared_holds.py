@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dregutil import clock
 from dregutil.errors import DamagedRecordError, JournalError, NotFoundError
 from dregutil.journal.holds import RegistryHolds
 from dregutil.journal.store import RunStore
@@ -103,10 +103,10 @@ def test_an_answer_that_came_late_is_asked_for_again(database: Database, monkeyp
         found, asked = real(self), asked + 1
         if asked == 1:
             other.write(b"1")
-            monkeypatch.setattr(time, "monotonic", lambda: now() + 2 * POLLED_EVERY)
+            monkeypatch.setattr(clock, "_clock", lambda: now() + 2 * POLLED_EVERY)
         return found
 
-    now = time.monotonic
+    now = clock._clock
     monkeypatch.setattr(StoredDocument, "_asked", slow)
     assert document.version() == 1
     assert asked == 2

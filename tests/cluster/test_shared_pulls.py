@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from dregutil import clock
 from dregutil.errors import JournalError, StoreError
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.pulls.coverage import recorded_since
@@ -189,3 +190,16 @@ def test_a_listener_that_cannot_write_does_not_begin(machine: Machine, database:
         transaction.execute("ALTER TABLE shared_file RENAME TO hidden")
     with pytest.raises(JournalError), machine("a").writer(SourceKind.EVENTS, "notifications") as writer:
         writer.prepare()
+
+
+def test_what_was_recorded_while_a_machine_slept_is_known_when_it_wakes(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = machine("a"), machine("b")
+    real = clock._clock
+    monkeypatch.setattr(clock, "_clock", lambda: 0.0)
+    assert pulled(here) == {}
+    record(there, NOW, "1.0")
+    assert pulled(here) == {}, "it was brought up to date just now"
+    monkeypatch.setattr(clock, "_clock", lambda: real() + 3600)
+    assert pulled(here) == {"1.0": NOW}

@@ -8,10 +8,13 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
+import aiohttp
 import pytest
 from yarl import URL
 
+from dregutil import clock
 from dregutil.errors import (
     DeletionDisabledError,
     OutcomeUnknownError,
@@ -29,6 +32,7 @@ from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.registry import ConnectOptions, Registry, WritableRegistry, connect, connect_writable
 from dregutil.registry.http import transport
 from dregutil.registry.http.retry import retry_after
+from dregutil.registry.http.throttle import Gate
 from dregutil.registry.http.transport import READING
 from dregutil.report.progress import progress_text
 from servers.raw import answer, raw_server, reset
@@ -146,6 +150,32 @@ async def test_a_write_refused_for_load_is_sent_again_unless_it_is_too_late() ->
             await registry.delete_manifest(REPOSITORY, DIGEST)
         assert len(server.seen) == 3
         assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("where", ["before its connection", "while that is made"])
+async def test_a_write_that_slept_with_its_machine_is_not_sent(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    async def handler(_: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer("202 Accepted"))
+
+    real, slept = clock._clock, 0.0
+    monkeypatch.setattr(clock, "_clock", lambda: real() + slept)
+    owner, name = (Gate, "enter") if where == "before its connection" else (aiohttp.TCPConnector, "connect")
+    real_one = getattr(owner, name)
+
+    async def slow(*arguments: Any, **options: Any) -> Any:
+        nonlocal slept
+        found = await real_one(*arguments, **options)
+        slept += 3600
+        return found
+
+    async with raw_server(handler) as server, connect_writable(server.url) as registry:
+        assert await registry.delete_manifest(REPOSITORY, DIGEST)
+        monkeypatch.setattr(owner, name, slow)
+        with pytest.raises(PushedBackError, match="was not sent"):
+            await registry.delete_manifest(REPOSITORY, DIGEST)
+        with pytest.raises(PushedBackError, match="was not sent"):
+            await registry.put_manifest(REPOSITORY, Tag("1.0"), b"{}", OCI_MANIFEST)
+        assert len(server.seen) == 1
 
 
 async def test_a_reader_has_no_way_to_write() -> None:

@@ -129,6 +129,8 @@ async def _send_once(work: Work, state: StepState, attempts: _Attempts) -> bool 
             )
         return None if state.dropped else await _send_once(work, state, attempts)
     state.send()
+    if work.looks.is_stale:
+        raise PushedBackError("the last look is old by now: the DELETE was not sent")
     work.looks.note_gap()
     try:
         return await work.run.registry.delete_manifest(work.repository, state.step.digest)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from dregutil import clock
 from dregutil.apply.run import Run
 from dregutil.apply.steps import Steps, StepState
 from dregutil.inventory.survey import survey_repository
@@ -52,7 +52,7 @@ class LiveReading:
 
     @property
     def read_at(self) -> float:
-        """When the last reading was begun, on the clock of `time.monotonic`."""
+        """When the last reading was begun, by `clock.now`."""
         return self._read_at
 
     @property
@@ -91,7 +91,7 @@ class LiveReading:
         """Read again where the last reading has become old. Drop the steps that somebody's hold is about."""
         async with self._renewing:
             holds = await self._run.current_holds()
-            is_old = time.monotonic() - self._read_at > look_lives(self._took)
+            is_old = clock.now() - self._read_at > look_lives(self._took)
             if is_old:
                 await self._read()
             else:
@@ -121,7 +121,7 @@ class LiveReading:
         earlier reading saw and that we do not remove is asked for by name where the list omits it. What was swept is
         not read: what it holds is known, and whether it is still there its DELETE says.
         """
-        pending, started, holds = self._steps.pending, time.monotonic(), await self._run.current_holds()
+        pending, started, holds = self._steps.pending, clock.now(), await self._run.current_holds()
         gone, held = self._gone_before(pending), self.graph.manifests
         swept = [state.step for state in pending if state.is_swept]
         likely = [state.step for state in pending if state.step.tags and not state.is_swept]
@@ -139,7 +139,7 @@ class LiveReading:
             check_blobs=not self._run.plan.options.allow_irreversible,
             held=[held[step.digest] for step in swept if step.digest in held],
         )
-        self._read_at, self._took = started, time.monotonic() - started
+        self._read_at, self._took = started, clock.now() - started
         self._seen = {**self._seen, **self.graph.tags}
         await self._drop(pending, gone)
         self._drop_pushed_again([state for state in pending if state.is_swept], self.graph.tags)

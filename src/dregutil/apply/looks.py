@@ -9,11 +9,11 @@ its digest, goes unnoticed.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from dregutil import clock
 from dregutil.apply.live_graph import LiveReading
 from dregutil.apply.put_back import if_free_or_on, put_back
 from dregutil.apply.run import Run, ends_run
@@ -40,6 +40,7 @@ _LOOK_COST = 6.0  # looks take no more than about a seventh of the time
 _BY_NAME = "unless somebody deleted the tag by its name, as this registry can"
 _ELSEWHERE = "it names something else now, or a replica is behind"
 _OLD_LIST = "unless the list is old, since it still has what was deleted"
+_HELD_UP = 30.0  # seconds
 _FEW_STAYING = 500  # tags that are all asked for before each batch
 
 
@@ -52,8 +53,9 @@ class Looks:
     """What is looked at in one repository, whose `steps` are carried out meanwhile."""
 
     def __init__(self, run: Run, repository: Repository, live: LiveReading, steps: Steps) -> None:
-        self.at = 0.0  # of the last look, on the clock of `time.monotonic`
+        self.at = 0.0  # of the last look, by `clock.now`
         self.until = 0.0  # no DELETE is begun after this
+        self._ended = 0.0  # when the last look ended
         self.one_by_one = False  # a tag was lost that several digests could have had
         self._run = run
         self._registry = run.registry
@@ -79,7 +81,7 @@ class Looks:
 
     def note_gap(self) -> None:
         """Note how long ago the last look was: a DELETE is about to be sent."""
-        self._run.longest_gap = max(self._run.longest_gap, time.monotonic() - self.at)
+        self._run.longest_gap = max(self._run.longest_gap, clock.now() - self.at)
 
     def note_untagged(self, state: StepState) -> None:
         """A tag went by way of a placeholder: a tag that was copied from it meanwhile went too."""
@@ -93,7 +95,12 @@ class Looks:
     @property
     def is_over(self) -> bool:
         """Whether the last look is too old for another DELETE."""
-        return time.monotonic() > self.until
+        return clock.now() > self.until
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a DELETE that was begun in time was held up since, for so long that it must not be sent any more."""
+        return clock.now() > max(self.until, self._ended) + _HELD_UP
 
     async def look(self) -> None:
         """List the tags, put back what went with the last batch, and take in what came or moved.
@@ -107,7 +114,7 @@ class Looks:
 
     async def _look(self, *, at_all: bool = False) -> None:
         """`at_all`: all tags that stay are asked for, however many they are."""
-        started = time.monotonic()
+        started = clock.now()
         listed, missing = await self._list()
         wanted = missing | (listed - self._known) | (listed & self._just_removed())
         is_due = len(self._staying) <= _FEW_STAYING and (not self.one_by_one or started - self._asked_at > _BATCH)
@@ -125,7 +132,7 @@ class Looks:
         if changed:
             await self._live.update(changed)
             self._stay(changed)
-        ended = time.monotonic()
+        ended = clock.now()
         self._looked(started, ended + batch_seconds(ended - started))
         self._count()
 
@@ -145,7 +152,7 @@ class Looks:
         """
         await self._live.read_again()
         self._take_reading()
-        self._looked(self._live.read_at, time.monotonic() + self._after_reading())
+        self._looked(self._live.read_at, clock.now() + self._after_reading())
 
     async def after_sweep(self, taken: Collection[StepState]) -> None:
         """Look at all tags after many went at once: what went with them is one of `taken`, or a copy of one.
@@ -236,7 +243,7 @@ class Looks:
         return batch_seconds(self._live.took * (1 + staying) / (1 + tags)) if tags >= staying else _BATCH
 
     def _looked(self, started: float, until: float) -> None:
-        self.at, self.until = started, until
+        self.at, self.until, self._ended = started, until, clock.now()
 
     def _count(self) -> None:
         """Note that a look followed what was deleted until now: a tag that is missing later did not go with it."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 import enum
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from dregutil.oci.manifest import Manifest
 from dregutil.oci.names import Digest, Tag
@@ -112,8 +113,11 @@ class StepState:
         self.dropped = why
 
     def intend(self, intent: Intent) -> None:
-        """Its intent is on the disk now. Later ones name the tags that came since."""
+        """Its intent is on the disk now. Later ones name the tags that came since; those that went first are still to
+        come back if the digest stays."""
         self._require("recorded", Phase.PLANNED, Phase.INTENDED)
+        if self.is_swept and self.intent is not None:
+            intent = replace(intent, tags=tuple(dict.fromkeys((*self.intent.tags, *intent.tags))))
         self.phase, self.intent, self._is_durable = Phase.INTENDED, intent, True
 
     def hand_over(self, intent: Intent, *, swept: bool = False) -> None:

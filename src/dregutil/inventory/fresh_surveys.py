@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
+from dregutil import clock
 from dregutil.oci.graph import RepositoryGraph
 from dregutil.oci.names import Repository
 
@@ -20,8 +20,8 @@ class FreshSurveys:
         self._found: dict[Repository, tuple[RepositoryGraph, float, float]] = {}
 
     def add(self, graph: RepositoryGraph, read_at: float) -> None:
-        """`read_at`: when the first request was sent, on the clock of `time.monotonic`."""
-        self._found[graph.repository] = (graph, read_at, time.monotonic() - read_at)
+        """`read_at`: when the first request was sent, by `clock.now`."""
+        self._found[graph.repository] = (graph, read_at, clock.now() - read_at)
 
     @property
     def graphs(self) -> Mapping[Repository, RepositoryGraph]:
@@ -34,4 +34,4 @@ class FreshSurveys:
         Each is returned once.
         """
         found = self._found.pop(repository, None)
-        return found if found is not None and time.monotonic() - found[1] <= _FRESH else None
+        return found if found is not None and clock.now() - found[1] <= _FRESH else None

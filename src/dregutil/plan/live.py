@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 
+from dregutil import clock
 from dregutil.inventory.contents.known_manifests import KnownManifests
 from dregutil.inventory.fresh_surveys import FreshSurveys
 from dregutil.inventory.survey import survey_repository
@@ -120,7 +120,7 @@ class _Surveys:
 
         async def survey(repository: Repository) -> RepositoryGraph:
             async with limit:
-                started = time.monotonic()
+                started = clock.now()
                 graph = await survey_repository(
                     self.registry,
                     repository,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dregutil import clock
 from dregutil.errors import JournalError
 from dregutil.files import create_private, make_private_folder
 from dregutil.inventory.shared import SharedFiles
@@ -45,13 +45,13 @@ class PullStore:
         self.path = pulls_file(state, registry)
         self._copy = copy
         self._shared = None if shared is None else shared.file("pulls", self.path)
-        self._brought = -_BROUGHT_EVERY  # when the copy was last brought up to date
+        self._brought = float("-inf")  # when the copy was last brought up to date
 
     def bring(self) -> None:
         """Bring the copy of shared pulls up to date, unless that was done just now."""
-        if self._shared is not None and time.monotonic() - self._brought >= _BROUGHT_EVERY:
+        if self._shared is not None and clock.now() - self._brought >= _BROUGHT_EVERY:
             self._shared.bring()
-            self._brought = time.monotonic()
+            self._brought = clock.now()
 
     def copy_in_memory(self) -> PullStore:
         """A copy of these pulls in memory: what is written to it is in no file."""

@@ -1,7 +1,9 @@
-"""Until when a task may begin a write: a lease that several machines share may have passed to another process.
+"""Until when a task may begin a write: a lease that several machines share may have passed to another process, and what
+the write rests on may be old by now.
 
-Whoever holds a lease says so with `permitted`; the transport asks just before each write. Without a lease, as on one
-machine with its lock, everything is permitted.
+Whoever holds a lease says so with `permitted`; without one, as on one machine with its lock, a write may begin at any
+time. The transport says with `begun_by` until when one write may begin. It asks just before each write, and again once
+there is a connection: to wait for one may take long, and the machine may sleep.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
-__all__ = ["Permit", "check_permit", "permitted"]
+from dregutil import clock
+from dregutil.errors import PushedBackError
+
+__all__ = ["Permit", "begun_by", "check_permit", "check_write", "permitted"]
 
 
 class Permit(Protocol):
@@ -22,6 +27,7 @@ class Permit(Protocol):
 
 
 _PERMIT: ContextVar[Permit | None] = ContextVar("permit", default=None)
+_BEGUN_BY: ContextVar[tuple[float, str] | None] = ContextVar("begun_by", default=None)
 
 
 @contextmanager
@@ -42,3 +48,21 @@ def check_permit() -> None:
     permit = _PERMIT.get()
     if permit is not None:
         permit.check()
+
+
+@contextmanager
+def begun_by(moment: float, what: str) -> Iterator[None]:
+    """Within this, a write is not begun after a `moment` of `clock.now`; `what` names it."""
+    token = _BEGUN_BY.set((moment, what))
+    try:
+        yield
+    finally:
+        _BEGUN_BY.reset(token)
+
+
+def check_write() -> None:
+    """Raises LeaseLostError if this task may begin no write, and PushedBackError if it is too late for this one."""
+    check_permit()
+    limit = _BEGUN_BY.get()
+    if limit is not None and clock.now() > limit[0]:
+        raise PushedBackError(f"{limit[1]} was held back for too long: it was not sent")

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Collection, Mapping
 
 from yarl import URL
 
+from dregutil import clock
 from dregutil.errors import (
     DeletionDisabledError,
     DeniedError,
@@ -339,7 +339,7 @@ class WritableRegistry(Registry):
         Raises PushedBackError after `longest_wait` seconds.
         """
         return await self._transport.send(
-            method, url, scopes, headers=headers, body=body, begun_by=time.monotonic() + longest_wait
+            method, url, scopes, headers=headers, body=body, begun_by=clock.now() + longest_wait
         )
 
     def _is_deleted(self, meaning: DeleteAnswer, answer: Answer, what: str, repository: Repository) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from dregutil import clock
 from dregutil.errors import InterruptedRunError, JournalError, RefusedError, StorageError, UsageError
 from dregutil.oci.names import Digest, Repository
 from dregutil.session.cleanup import CleanupSession
@@ -76,7 +77,7 @@ class CollectingSession(CleanupSession):
         if own is not None and not refusals:
             refusals = tuple([one async for one in _contradicted(parsed, stored, predictions[0])])
         found = CollectionPlan(parsed, stored, predictions, final, refusals, kept, assume_read_only, is_running)
-        self._to_collect = (found, self._locks if self._is_locked else 0, time.monotonic())
+        self._to_collect = (found, self._locks if self._is_locked else 0, clock.now())
         return found
 
     async def collect(self, plan: CollectionPlan, *, stop: Stop | None = None) -> CollectionRun:
@@ -231,7 +232,7 @@ class CollectingSession(CleanupSession):
     async def _fresh(self, plan: CollectionPlan) -> CollectionPlan:
         """The plan, or the same made again. Raises RefusedError if another set of blobs would be swept."""
         last, lock, when = self._to_collect
-        if plan is last and lock == self._locks and time.monotonic() - when < _FRESH:
+        if plan is last and lock == self._locks and clock.now() - when < _FRESH:
             return plan
         again = await self.plan_collection(
             plan.command.words, keep_undo=plan.keep_undo, assume_read_only=plan.assume_read_only

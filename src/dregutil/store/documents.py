@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
+from dregutil import clock
 from dregutil.journal.actor import host_name, user_name
 from dregutil.store.database import Database, Transaction
 
@@ -33,7 +33,7 @@ class StoredDocument:
         Whoever changed it relies on that: an answer that took longer may be from before, and is asked for again.
         """
         for _ in range(_ASKED_AGAIN):
-            now = time.monotonic()
+            now = clock.now()
             if self._known is not None and now - self._known[0] < POLLED_EVERY:
                 break
             self._known = (now, self._asked())

@@ -1,7 +1,7 @@
 """The leases that this process holds: renewed in a thread, and each the permit of the writes under it.
 
-A lease counts from just before it was asked for, on a clock of this machine that nobody sets and that goes on while the
-machine sleeps. So neither a wrong time of day nor a process or laptop that was stopped for a while makes it longer than
+A lease counts from just before it was asked for, by `clock`, which nobody sets and which goes on while the machine
+sleeps. So neither a wrong time of day nor a process or laptop that was stopped for a while makes it longer than
 the database thinks.
 """
 
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from dregutil import clock
 from dregutil.errors import LeaseLostError, StoreError
 from dregutil.store.ledger import Fence, Ledger, Taken
 
@@ -24,27 +25,19 @@ _log = logging.getLogger("dregutil.store")
 _SHARES = 3  # a lease is renewed when this part of it is over
 _SHARES_OF_RETRY = 15  # and again after this part, where the store did not answer
 
-# `time.monotonic` stands still while a machine sleeps: on Linux BOOTTIME does not, on macOS MONOTONIC does not.
-_CLOCK: int = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", -1))
-
-
-def _now() -> float:
-    """Seconds that have passed, also those in which the machine slept."""
-    return time.monotonic() if _CLOCK < 0 else time.clock_gettime(_CLOCK)
-
 
 class Lease:
     """One lease that was claimed: it permits writes until it ends, or is lost."""
 
     def __init__(self, fence: Fence, until: float) -> None:
-        """`until`: the last moment at which a write may begin, by the clock of this module."""
+        """`until`: the last moment at which a write may begin, by `clock.now`."""
         self.fence = fence
         self.until = until
         self.is_lost = False
 
     def check(self) -> None:
         """Raises LeaseLostError if no write may begin under it."""
-        if self.is_lost or _now() > self.until:
+        if self.is_lost or clock.now() > self.until:
             what = self.fence.repository or self.fence.registry
             raise LeaseLostError(
                 f"the lease of {what} ended: the store did not renew it, so nothing more is sent there",
@@ -67,7 +60,7 @@ class Leases:
 
         None if another process holds it. Raises StoreError.
         """
-        asked = _now()
+        asked = clock.now()
         taken = ask()
         if taken is None:
             return None
@@ -106,12 +99,12 @@ class Leases:
 
         So a store that is restarted ends no run. Raises StoreError.
         """
-        end = _now() + self.ledger.lease
+        end = clock.now() + self.ledger.lease
         while True:
             try:
                 return what()
             except StoreError as error:
-                if not error.may_repeat or _now() > end:
+                if not error.may_repeat or clock.now() > end:
                     raise
             time.sleep(self.ledger.lease / _SHARES_OF_RETRY)
 
@@ -128,7 +121,7 @@ class Leases:
 
     def _renew(self, leases: list[Lease]) -> bool:
         """Renew leases; False if the store did not answer."""
-        asked = _now()
+        asked = clock.now()
         try:
             held = set(self.ledger.renew([lease.fence for lease in leases]))
         except StoreError as error:

@@ -145,6 +145,14 @@ def test_a_refused_digest_gives_the_tags_of_its_intent() -> None:
     assert state.is_swept
 
 
+def test_tags_that_went_first_still_come_back_where_a_later_intent_names_others() -> None:
+    state = state_in(Phase.INTENDED)
+    state.send_tags_first()
+    state.intend(intent(OTHER))
+    assert state.intent is not None
+    assert state.intent.tags == (TAG, OTHER)
+
+
 def test_what_was_removed_can_always_be_put_back() -> None:
     """What was deleted is in `removed` only with the manifest from which it can come back."""
     first, second = StepState(step()), StepState(step(2))

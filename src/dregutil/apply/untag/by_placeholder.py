@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from dregutil import clock
 from dregutil.apply.placeholder import Placeholder
 from dregutil.apply.put_back import if_free_or_on
 from dregutil.apply.untag.sweeping import (
@@ -27,6 +28,8 @@ from dregutil.registry.writer import WritableRegistry
 
 __all__ = ["ByPlaceholder"]
 
+_LONG = 10.0  # seconds for which a tag lies on a placeholder, after which copies of it are looked for
+
 
 async def _nothing() -> None:
     pass
@@ -46,7 +49,7 @@ class ByPlaceholder(Way):
         return self._moved.get(digest, {}).get((repository, tag))
 
     async def untag(self, intent: Intent, check_copies: CheckCopies, why_left: WhyLeft) -> str:
-        """See `Way`. `check_copies` is awaited only where the placeholder has to stay: the tag lies there for no longer
+        """See `Way`. `check_copies` is awaited only where the placeholder has to stay, or the tag lies there for longer
         than a look takes."""
         left: list[str] = []
 
@@ -71,10 +74,12 @@ class ByPlaceholder(Way):
         look_first: bool,
         before: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
-        """Move the tags onto a new placeholder, and delete that; copies are looked for with `look_first`, and where the
-        tags had to be put back in any case. `before` is awaited between the intent and the move."""
+        """Move the tags onto a new placeholder, and delete that; copies are looked for with `look_first`, where that
+        took long, and where the tags had to be put back in any case. `before` is awaited between the intent and the
+        move."""
         repository = intents[0].repository
         ours = Placeholder.new()
+        began = clock.now()
         recorded = [replace(intent, placeholder=ours.digest) for intent in intents]
         moved = self._moved[ours.digest] = {}
 
@@ -87,7 +92,7 @@ class ByPlaceholder(Way):
             await in_groups(self._recorder, recorded, move, stopped)
             if not stopped():
                 on_ours = [tag for tag in intents[0].tags if await is_on(self._registry, repository, tag, ours.digest)]
-                if look_first:
+                if look_first or clock.now() - began > _LONG:
                     await check_copies(ours.digest, _by_tag(moved))
                 await ours.delete(self._registry, repository)
                 await self._check_gone(intents[0], ours, on_ours)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from yarl import URL
 
+from dregutil import clock
 from dregutil.errors import ProtocolError
 from dregutil.registry.http.arriving import LONGEST_ERROR
 from dregutil.registry.http.deadline import Watched
@@ -24,7 +25,7 @@ __all__ = ["Limits", "read_content"]
 class Limits:
     """How many bytes of an answer are read, and whether a longer one is cut or refused.
 
-    After `begun_by` (`time.monotonic`) the request is no longer sent. An urgent one is sent before those that wait.
+    After `begun_by` (`clock.now`) the request is no longer sent. An urgent one is sent before those that wait.
     `only_reads`: it changes nothing, whatever its method, and may be sent again.
     """
 
@@ -33,6 +34,10 @@ class Limits:
     begun_by: float = float("inf")
     urgent: bool = False
     only_reads: bool = False
+
+    def is_too_late(self, wait: float) -> bool:
+        """Whether it is, in so many seconds, after `begun_by`."""
+        return clock.now() + wait > self.begun_by
 
     def may_repeat(self, method: str) -> bool:
         """Whether a request may be sent again whose answer was lost."""

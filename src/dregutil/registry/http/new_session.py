@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import aiohttp
 
-from dregutil.registry.permit import check_permit
+from dregutil.registry.permit import check_write
 
 __all__ = ["new_session"]
 
@@ -19,7 +19,7 @@ class _Permitted(aiohttp.ClientRequest):
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
         if self.method not in ("GET", "HEAD"):
-            check_permit()
+            check_write()
         return await super().send(conn)
 
 

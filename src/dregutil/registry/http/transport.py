@@ -39,7 +39,7 @@ from dregutil.registry.http.network_errors import as_own_error, connection_was_r
 from dregutil.registry.http.retry import MOST_ATTEMPTS, Pace, asked_wait, is_temporary, wait_before
 from dregutil.registry.http.server_warnings import ServerWarnings
 from dregutil.registry.http.throttle import PATIENCE, shared_gate
-from dregutil.registry.permit import check_permit
+from dregutil.registry.permit import begun_by, check_write
 
 __all__ = ["READING", "WRITING", "Answer", "Transport"]
 
@@ -155,9 +155,10 @@ class Transport:
         wait. `follow`: redirects of a read are followed.
 
         A request that the server refuses because of its load (429) is sent again when the rate allows; where that
-        is after `begun_by` (`time.monotonic`), PushedBackError is raised instead. Raises UnreachableError,
-        CertificateError, ThrottledError, LoginError, ProtocolError, and OutcomeUnknownError for a write whose answer
-        was lost. An answer with any status that is not temporary is returned, unless `examine` raises.
+        is after `begun_by` (`clock.now`), and where a write waited so long, PushedBackError is raised instead. Raises
+        UnreachableError, CertificateError, ThrottledError, LoginError, ProtocolError, and OutcomeUnknownError for a
+        write whose answer was lost. An answer with any status that is not temporary is returned, unless `examine`
+        raises.
         """
         limits = _limits(longest, urgent) if begun_by == _NO_END else Limits(longest, begun_by=begun_by, urgent=urgent)
         answer = await self._sent(method, url, scopes, headers or {}, body, limits, follow=follow)
@@ -335,18 +336,19 @@ class Transport:
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes | None, limits: Limits, refused: int
     ) -> Answer:
         gate = self.gate
-        if gate.throttle.is_limited and gate.throttle.next_send_at(time.monotonic()) > limits.begun_by:
+        if gate.throttle.is_limited and limits.is_too_late(gate.throttle.next_send_at(now := time.monotonic()) - now):
             raise PushedBackError(f"{host_and_port(url)} is limiting requests: the {method} was not sent")
         await gate.enter(urgent=limits.urgent, refused=refused > 0)
         longest = LONGEST_ANSWER * self._wait
         watched = self._watch.begin(longest if method == "DELETE" else self._wait, longest)
         started = watched.started
         try:
-            if started > limits.begun_by:
-                raise PushedBackError(f"{host_and_port(url)} is limiting requests: the {method} was not sent")
             if method in WRITING and not limits.only_reads:
-                check_permit()
-            answer = await self._connections.exchange(method, url, headers, body, limits, watched)
+                with begun_by(limits.begun_by, f"the {method} to {host_and_port(url)}"):
+                    check_write()
+                    answer = await self._connections.exchange(method, url, headers, body, limits, watched)
+            else:
+                answer = await self._connections.exchange(method, url, headers, body, limits, watched)
             now = time.monotonic()
             self._learn_pace(answer, started, now)
             if "Warning" in answer.headers and url.origin() == self.base.origin():

@@ -9,11 +9,11 @@ those of the registry API. Manifests are deleted by the registry API. Pulls are 
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Self
 
+from dregutil import clock
 from dregutil.errors import NoListingError, RegistryError
 from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.manifest import Kind, kind_of_media_type
@@ -72,7 +72,7 @@ class Acr:
         action = f"delete the tag {repository}:{tag}"
         scopes = self._access.scopes(repository, _MAY_WRITE)
         path = f"/acr/v1/{repository}/_tags/{tag}"
-        answer = await self._client.change("DELETE", path, scopes=scopes, begun_by=time.monotonic() + _FRESH)
+        answer = await self._client.change("DELETE", path, scopes=scopes, begun_by=clock.now() + _FRESH)
         if 200 <= answer.status < 300:
             return True
         if answer.status == 404:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import json
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -19,6 +18,7 @@ from typing import Any, Self
 
 import msgspec
 
+from dregutil import clock
 from dregutil.errors import DeniedError, LoginError, NoListingError, OutcomeUnknownError
 from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
@@ -96,7 +96,7 @@ class DockerHub:
         client = self._client(repository)
         path = f"{_path('/v2/repositories/{}/{}', repository)}/tags/{encoded(tag)}/"
         try:
-            answer = await client.change("DELETE", path, begun_by=time.monotonic() + _FRESH)
+            answer = await client.change("DELETE", path, begun_by=clock.now() + _FRESH)
         except OutcomeUnknownError as error:
             if error.status != 500:
                 raise

@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import copy
 import re
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 import msgspec
 
+from dregutil import clock
 from dregutil.errors import (
     DeniedError,
     DregutilError,
@@ -171,7 +171,7 @@ class Ecr:
         repository, kind = key
         ids = [{kind: str(item)} for item in items]
         raw = msgspec.json.encode({"repositoryName": str(repository), "imageIds": ids, **self._account})
-        begun_by = time.monotonic() + _FRESH
+        begun_by = clock.now() + _FRESH
         attempt = 0
         while True:
             headers = await self._signed("BatchDeleteImage", raw)
@@ -185,7 +185,7 @@ class Ecr:
             if not codes & _PUSHING_BACK:
                 raise DeniedError(error.message) if codes & (_DENIED | _LOGIN_REFUSED) else error
             pause = wait_before(attempt, None)
-            if time.monotonic() + pause > begun_by:
+            if clock.now() + pause > begun_by:
                 raise PushedBackError(f"{_NAME} is limiting requests: nothing was deleted")
             await asyncio.sleep(pause)
             attempt += 1

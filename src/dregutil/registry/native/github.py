@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from dregutil import clock
 from dregutil.errors import DregutilError, NoListingError, PushedBackError, RegistryError
 from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.names import Digest, RegistryAddress, Repository, Tag
@@ -98,7 +99,7 @@ class GitHub:
 
         A 404 may be about the package and be wrong (actions/delete-package-versions#237), so the list decides.
         """
-        until = time.monotonic() + _FRESH
+        until = clock.now() + _FRESH
         what = f"delete {digest.short} of {repository}"
         for attempt in range(_LOOKS):
             number = self._numbers.get((repository, digest)) or await self._look_up(repository, digest)
@@ -124,7 +125,7 @@ class GitHub:
             entry = await self._deleted_entry(repository, digest)
             if entry is None or not await may_return(entry.tags):
                 return False
-            answer = await self._change("POST", repository, f"/{entry.key}/restore", what, time.monotonic() + _FRESH)
+            answer = await self._change("POST", repository, f"/{entry.key}/restore", what, clock.now() + _FRESH)
             if answer.status in (401, 403):
                 raise await self._refused(repository, answer, what)
             self._deleted.get(repository, {}).pop(digest, None)
@@ -194,7 +195,7 @@ class GitHub:
             wait = asked_wait(answer.headers, datetime.now(UTC))
             if answer.status != 403 or wait is None:
                 return answer
-            if time.monotonic() + wait > until:
+            if clock.now() + wait > until:
                 await asyncio.sleep(wait)
                 raise PushedBackError(f"{self.name} limits requests: it did not {what}")
             await asyncio.sleep(wait)

@@ -9,12 +9,12 @@ there. A list of 10,000 artifacts takes 102 requests, of which most are sent at 
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from dregutil import clock
 from dregutil.errors import NoListingError, RegistryError
 from dregutil.oci.listing import Entry, Listing
 from dregutil.oci.manifest import Kind, kind_of_media_type
@@ -103,7 +103,7 @@ class Harbor:
 
     async def _delete(self, repository: Repository, path: str, action: str) -> bool:
         client = self._client(repository)
-        answer = await client.change("DELETE", path, begun_by=time.monotonic() + _FRESH)
+        answer = await client.change("DELETE", path, begun_by=clock.now() + _FRESH)
         if 200 <= answer.status < 300:
             return True
         if answer.status == 404:
