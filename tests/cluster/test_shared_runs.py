@@ -231,7 +231,7 @@ def test_a_run_is_not_resumed_that_another_machine_has_undone_meanwhile(
         assert record is not None
         here.undo(run)
         with pytest.raises(RefusedError, match="was undone"):
-            there._run(there._session._run(record.plan, record, record=True, stop=None, ends_at=None))
+            there._run(there._session._run(record.plan, record, stop=None, ends_at=None))
     assert tags_of(pusher) == before
 
 

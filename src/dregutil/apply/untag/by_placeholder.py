@@ -77,9 +77,7 @@ class ByPlaceholder(Way):
         """Move the tags onto a new placeholder, and delete that; copies are looked for with `look_first`, where that
         took long, and where the tags had to be put back in any case. `before` is awaited between the intent and the
         move."""
-        repository = intents[0].repository
-        ours = Placeholder.new()
-        began = clock.now()
+        repository, ours, began = intents[0].repository, Placeholder.new(), clock.now()
         recorded = [replace(intent, placeholder=ours.digest) for intent in intents]
         moved = self._moved[ours.digest] = {}
 
