@@ -18,6 +18,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{ .Values.state.existingClaim | default (printf "%s-state" (include "dregutil.fullname" .)) }}
 {{- end }}
 
+{{/* A label has at most 63 characters. */}}
+{{- define "dregutil.claimLabel" -}}
+{{ include "dregutil.claim" . | trunc 63 | trimAll "-." }}
+{{- end }}
+
 {{- define "dregutil.image" -}}
 {{- with .Values.image }}{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}{{ end }}
 {{- end }}
@@ -42,8 +47,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and $v.cleanup.enabled (eq $v.cleanup.mode "approve") (not $v.store.url) }}{{ fail "cleanup.mode approve needs store.url" }}{{ end }}
 {{- if and $v.workers.enabled (not $v.store.url) }}{{ fail "workers need store.url" }}{{ end }}
 {{- if and $v.store.migrate.enabled (not $v.store.url) }}{{ fail "store.migrate needs store.url" }}{{ end }}
+{{- range $name, $table := $v.workers.schedule }}
+{{- if and $v.workers.enabled (eq $table.run "cleanup") (not (include "dregutil.hasPolicy" $)) }}{{ fail (printf "policy is required by workers.schedule.%s: helm install … --set-file policy=policy.yml" $name) }}{{ end }}
+{{- end }}
 {{- if and $v.listener.enabled (not $v.listener.token.existingSecret) }}{{ fail "listener.token.existingSecret is required: who may report pulls" }}{{ end }}
 {{- if $v.serve.enabled }}
+{{- if and $v.serve.store.url (not $v.store.url) }}{{ fail "serve.store needs store.url" }}{{ end }}
 {{- if not $v.serve.host }}{{ fail "serve.host is required: the name in the browser's address" }}{{ end }}
 {{- if not $v.serve.login.issuer }}{{ fail "serve.login.issuer is required" }}{{ end }}
 {{- if not $v.serve.login.emailDomains }}{{ fail "serve.login.emailDomains is required: whose users may log in" }}{{ end }}
@@ -56,11 +65,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/component: {{ .part }}
 {{- end }}
 
-{{/* What all pods have; `shared`: with the volume of the records; `account`: with a service account that may list. */}}
-{{- define "dregutil.pod" -}}
-{{- $v := .root.Values -}}
-serviceAccountName: {{ include "dregutil.fullname" .root }}
-automountServiceAccountToken: {{ and .account $v.inUse.enabled }}
+{{/* What every pod has. */}}
+{{- define "dregutil.anyPod" -}}
+{{- $v := .Values -}}
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
@@ -84,13 +91,21 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- with $v.priorityClassName }}
 priorityClassName: {{ . | quote }}
 {{- end }}
+{{- end }}
+
+{{/* `shared`: with the volume of the records; `account`: with a service account that may list. */}}
+{{- define "dregutil.pod" -}}
+{{- $v := .root.Values -}}
+serviceAccountName: {{ include "dregutil.fullname" .root }}
+automountServiceAccountToken: {{ and .account $v.inUse.enabled }}
+{{ include "dregutil.anyPod" .root }}
 {{- if and .shared $v.state.persistent (eq $v.state.accessMode "ReadWriteOnce") }}
 # The volume with the records can be mounted on one node only.
 affinity:
   podAffinity:
     requiredDuringSchedulingIgnoredDuringExecution:
       - topologyKey: kubernetes.io/hostname
-        labelSelector: {matchLabels: {dregutil-state: {{ include "dregutil.claim" .root }}}}
+        labelSelector: {matchLabels: {dregutil-state: {{ include "dregutil.claimLabel" .root }}}}
 {{- end }}
 {{- end }}
 
@@ -98,7 +113,7 @@ affinity:
 {{- include "dregutil.selector" .root }}
 app.kubernetes.io/component: {{ .part }}
 {{- if and .shared .root.Values.state.persistent }}
-dregutil-state: {{ include "dregutil.claim" .root }}
+dregutil-state: {{ include "dregutil.claimLabel" .root }}
 {{- end }}
 {{- end }}
 
@@ -116,9 +131,19 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* As YAML: the store's URL, secret and key of a part, which may have `own` ones. */}}
+{{- define "dregutil.store" -}}
+{{- $own := .own | default dict -}}
+{{- $store := .root.Values.store -}}
+url: {{ $own.url | default $store.url | quote }}
+existingSecret: {{ $own.existingSecret | default $store.existingSecret | quote }}
+key: {{ ternary $own.key $store.key (not (empty $own.existingSecret)) | quote }}
+{{- end }}
+
 {{/* The environment, the mounts: `policy`, `credentials` say whether the container gets them. */}}
 {{- define "dregutil.environment" -}}
 {{- $v := .root.Values -}}
+{{- $store := include "dregutil.store" . | fromYaml -}}
 image: {{ include "dregutil.image" .root | quote }}
 imagePullPolicy: {{ $v.image.pullPolicy }}
 command: [dregutil]
@@ -133,14 +158,14 @@ env:
   {{- if $v.caBundle.existingConfigMap }}
   - {name: REQUESTS_CA_BUNDLE, value: /ca/ca.crt}
   {{- end }}
-  {{- if $v.store.url }}
-  - {name: DREGUTIL_STORE, value: {{ $v.store.url | quote }}}
-  {{- if $v.store.existingSecret }}
+  {{- if $store.url }}
+  - {name: DREGUTIL_STORE, value: {{ $store.url | quote }}}
+  {{- if $store.existingSecret }}
   - {name: DREGUTIL_STORE_PASSWORD_FILE, value: /store/password}
   {{- end }}
   {{- end }}
-  {{- range $name, $value := $v.env }}
-  - {name: {{ $name }}, value: {{ $value | quote }}}
+  {{- with $v.env }}
+  {{- include "dregutil.variables" . | trim | nindent 2 }}
   {{- end }}
 volumeMounts:
   - {name: config, mountPath: /etc/dregutil/config.toml, subPath: config.toml, readOnly: true}
@@ -155,13 +180,20 @@ volumeMounts:
   {{- if $v.caBundle.existingConfigMap }}
   - {name: ca, mountPath: /ca, readOnly: true}
   {{- end }}
-  {{- if and $v.store.url $v.store.existingSecret }}
+  {{- if and $store.url $store.existingSecret }}
   - {name: store, mountPath: /store, readOnly: true}
   {{- end }}
 {{- end }}
 
+{{- define "dregutil.variables" -}}
+{{- range $name, $value := . }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end }}
+
 {{- define "dregutil.volumes" -}}
 {{- $v := .root.Values -}}
+{{- $store := include "dregutil.store" . | fromYaml -}}
 - {name: config, configMap: {name: {{ include "dregutil.fullname" .root }}-config, defaultMode: 0444}}
 {{- if and .policy (include "dregutil.hasPolicy" .root) }}
 - {name: policy, configMap: {name: {{ $v.existingPolicyConfigMap | default (printf "%s-policy" (include "dregutil.fullname" .root)) }}, defaultMode: 0444}}
@@ -178,8 +210,8 @@ volumeMounts:
 {{- if $v.caBundle.existingConfigMap }}
 - {name: ca, configMap: {name: {{ $v.caBundle.existingConfigMap }}, defaultMode: 0444, items: [{key: {{ $v.caBundle.key }}, path: ca.crt}]}}
 {{- end }}
-{{- if and $v.store.url $v.store.existingSecret }}
-- {name: store, secret: {secretName: {{ $v.store.existingSecret }}, defaultMode: 0440, items: [{key: {{ $v.store.key }}, path: password}]}}
+{{- if and $store.url $store.existingSecret }}
+- {name: store, secret: {secretName: {{ $store.existingSecret }}, defaultMode: 0440, items: [{key: {{ $store.key }}, path: password}]}}
 {{- end }}
 {{- end }}
 
