@@ -83,6 +83,22 @@ class Postgres:
             **self._user,
         )
 
+    def program(self, name: str) -> str:
+        """The path of a program of this version, such as `pg_dump`."""
+        return str(self._programs / name)
+
+    def require_tls(self, certificate: bytes, key: bytes) -> None:
+        """From the next start on, nobody connects without TLS."""
+        data = self.folder / "data"
+        for name, raw in (("server.crt", certificate), ("server.key", key)):
+            (data / name).write_bytes(raw)
+            (data / name).chmod(0o600)
+            if self._user:
+                os.chown(data / name, _NOBODY, _NOBODY)
+        with (data / "postgresql.conf").open("a") as file:
+            file.write("ssl = on\n")
+        (data / "pg_hba.conf").write_text("hostssl all all all scram-sha-256\n")
+
     @property
     def url(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
