@@ -1,13 +1,17 @@
-"""A backup of the store's database, as docs/team.md makes it, restored into another database: everything is there."""
+"""What docs/team.md says of upgrades and backups: two versions of the tables, and a backup that is restored."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from dregutil.store.address import StoreAddress
+from dregutil.store.database import Database, open_database
+from dregutil.store.migrations import NEWEST
 from images import Pusher
 from servers import DistributionServer
 from servers.postgres import Postgres
@@ -43,3 +47,51 @@ def test_what_is_restored_lists_and_undoes_the_runs(
     assert after.does("history", "--format", "json") == before.does("history", "--format", "json")
     after.does("undo", "-y")
     assert sorted(pusher.tags("shop/web")) == tags
+
+
+@pytest.fixture
+def opened(shared_url: str, postgres: Postgres, tmp_path: Path) -> Iterator[tuple[Machine, Database]]:
+    """A machine, and its store: PostgreSQL, with tables."""
+    machine = Machine("registry.example.com", tmp_path / "here", {"DREGUTIL_STORE": shared_url})
+    machine.does("store", "migrate")
+    database = open_database(StoreAddress.parse(shared_url))
+    yield machine, database
+    database.close()
+
+
+COMMANDS = (
+    ("history",),
+    ("plans",),
+    ("ls", "shop/web"),
+    ("undo", "-y"),
+    ("cleanup", "-f", "policy.yml", "-y"),
+    ("remove-tags", "-r", "shop/web", "-t", "1.0", "--approve"),
+    ("work", "pause"),
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        ("INSERT INTO migration (number, name, at) VALUES (99, 'of the future', 0)", "use a newer dregutil"),
+        ("DELETE FROM migration WHERE number = :newest", "`dregutil store migrate` makes them"),
+    ],
+    ids=["newer", "older"],
+)
+def test_tables_of_another_version_are_refused_by_every_command(
+    change: str, advice: str, opened: tuple[Machine, Database]
+) -> None:
+    """A `helm rollback` leaves the newer tables; a machine that was not upgraded meets them, too."""
+    machine, database = opened
+    with database.transaction() as transaction:
+        transaction.execute(change, {"newest": NEWEST})
+    for words in COMMANDS:
+        done = machine.run(*words)
+        assert (done.returncode, advice in done.stderr) == (1, True), (words, done)
+    assert machine.run("store", "check").returncode == 3
+    if "newer" in advice:
+        for words in (("work", "--addr=127.0.0.1:0"), ("store", "migrate"), ("serve", "--addr=127.0.0.1:0")):
+            done = machine.run(*words)
+            assert (done.returncode, advice in done.stderr) == (1, True), (words, done)
+    with database.transaction() as transaction:
+        assert not transaction.rows("SELECT 1 FROM run UNION ALL SELECT 1 FROM plan UNION ALL SELECT 1 FROM registry")

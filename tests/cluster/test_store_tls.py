@@ -60,7 +60,11 @@ def test_another_server_gets_neither_password_nor_question(
         store = store.replace("verify-full", "disable")
     done = machine(server, store, tmp_path).run("store", "check")
     assert done.returncode == 1, done
-    said = {"another authority": "certificate verify failed", "another name": "does not match", "no TLS": "no encryption"}
+    said = {
+        "another authority": "certificate verify failed",
+        "another name": "does not match",
+        "no TLS": "no encryption",
+    }
     assert said[what] in done.stderr
     assert "Traceback" not in done.stderr
 

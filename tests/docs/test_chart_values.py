@@ -71,7 +71,10 @@ def test_what_all_pods_are_to_have_the_migration_has_too() -> None:
 
 def test_the_migration_needs_nothing_that_is_installed_after_it() -> None:
     """It runs before the chart's own objects are there: no service account, ConfigMap or volume of theirs."""
-    (_, spec) = by_part(rendered(STORE, MIGRATE))["migrate"]
+    documents = rendered(STORE, MIGRATE)
+    (hooks,) = (one["metadata"]["annotations"]["helm.sh/hook"] for one in documents if one["kind"] == "Job")
+    assert hooks == "pre-install,pre-upgrade", "and not pre-rollback: an older program does not take tables back"
+    (_, spec) = by_part(documents)["migrate"]
     assert "serviceAccountName" not in spec
     assert all(one.keys() & {"emptyDir", "secret"} for one in spec["volumes"])
 
@@ -142,3 +145,35 @@ def test_the_notes_do_not_lead_to_an_approval_as_the_workers() -> None:
         said = re.sub(r"\s+", " ", answer["files"]["NOTES.txt"])
         wanted = url.replace("worker@", "").replace("//", "//USER@")
         assert f"with the role dregutil_approver: export DREGUTIL_STORE={wanted} dregutil plans" in said
+
+
+def test_the_table_of_the_network_is_what_is_allowed() -> None:
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    rows = re.findall(r"^\| (out|in): .*? \| ([\d, ]+) \| `networkPolicy\.(\w+)` \|$", page, re.MULTILINE)
+    network = yaml.safe_load((CHART / "values.yaml").read_text())["networkPolicy"]
+    documented = {name: [int(port) for port in ports.split(", ")] for _, ports, name in rows}
+    assert {*documented} == {*network} - {"enabled", "egress"}
+    for name, value in network.items():
+        if isinstance(value, dict):
+            assert value["ports"] == documented[name], name
+    policies = [one["spec"] for one in cases()["team"][1] if one["kind"] == "NetworkPolicy"]
+    for way, peers in (("in", "ingress"), ("out", "egress")):
+        allowed = {port["port"] for one in policies for rule in one.get(peers, ()) for port in rule["ports"]}
+        assert allowed == {port for which, _, name in rows if which == way for port in documented[name]}
+
+
+def test_the_table_of_secrets_has_each_one() -> None:
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    rows = dict(re.findall(r"^\| .*? \| `([\w.]+)\.existingSecret` \| `(.*)` \|$", page, re.MULTILINE))
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    found: dict[str, str] = {}
+
+    def look(table: Document, where: str) -> None:
+        if "existingSecret" in table:
+            found[where] = table.get("key", "client-secret`, `cookie-secret")
+        for name, value in table.items():
+            if isinstance(value, dict):
+                look(value, f"{where}.{name}".lstrip("."))
+
+    look(values, "")
+    assert rows == found

@@ -66,7 +66,11 @@ class Worker:
         `on_ready` gets the address of `/healthz`. Raises StoreError if the store cannot be used at the start, and
         UsageError.
         """
-        await self._asking.ask(self._prepare)
+        try:
+            await self._asking.ask(self._prepare)
+        except BaseException:
+            self._asking.close()
+            raise
         site, ended = self._site, asyncio.Event()
         async with listening(site.host, site.port, self._account, self._asking, self._workers) as address:
             on_ready(address)
