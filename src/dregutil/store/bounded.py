@@ -27,6 +27,10 @@ class BoundedDatabase:
         self._within = within
         self._why_away = why_away
 
+    @property
+    def is_pooled(self) -> bool:
+        return self._database.is_pooled
+
     def transaction(
         self, *, durable: bool = True, within: float | None = None, pauses: bool = False
     ) -> contextlib.AbstractContextManager[Transaction]:

@@ -48,10 +48,16 @@ class Transaction(Protocol):
 
 
 class Database(Protocol):
-    """A store's database. Every method raises StoreError."""
+    """A store's database. Every method raises StoreError.
+
+    `is_pooled`: a pooler such as PgBouncer was seen before it, so that nothing lasts from one transaction to the next.
+    """
 
     address: StoreAddress
     is_postgresql: bool
+
+    @property
+    def is_pooled(self) -> bool: ...
 
     def transaction(
         self, *, durable: bool = True, within: float | None = None, pauses: bool = False

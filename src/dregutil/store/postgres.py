@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from typing import Any, LiteralString, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 
-from dregutil.errors import ConflictError, StoreError
+from dregutil.errors import ConflictError
 from dregutil.store.address import StoreAddress
 from dregutil.store.database import Row, Transaction, put_sql
+from dregutil.store.postgres_errors import store_error
 
 __all__ = ["PostgresDatabase"]
 
@@ -25,14 +26,14 @@ T = TypeVar("T")
 logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of what its error says as well
 
 _PATIENCE = 10  # seconds to connect
-_SETTINGS = {
+_SETTINGS: dict[str, str | int] = {  # of each transaction
     "search_path": "dregutil,public",
     "statement_timeout": 60_000,  # milliseconds
     "idle_in_transaction_session_timeout": 30_000,  # or a process that was stopped would keep its rows from all others
     "timezone": "UTC",
     "synchronous_commit": "on",  # whatever the server's default is: an intent is on its disk before the DELETE is sent
 }
-_MAY_PAUSE: LiteralString = "SET LOCAL idle_in_transaction_session_timeout = 0"
+_MAY_PAUSE = {"idle_in_transaction_session_timeout": 0}
 _LOST = (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
 _HANGS = 90.0  # seconds without an answer, where a statement may take a minute
 _UNANSWERED = 20_000  # milliseconds until a connection on which nothing is acknowledged counts as lost
@@ -44,6 +45,17 @@ _FEW = 200  # rows that are sent one by one: a table for others takes time to ma
 
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)\b")
 _texts: dict[str, str] = {}
+
+
+def _begin(how: str, changed: Mapping[str, str | int]) -> bytes:
+    """What begins a transaction, in one message, with settings that end with it; the last column of its row is the
+    number of the server's process.
+
+    A pooler refuses settings in the request for a connection, or drops them; and what is set for a connection counts
+    for whoever has it next.
+    """
+    values = (f"set_config('{name}', '{value}', true)" for name, value in {**_SETTINGS, **changed}.items())
+    return f"BEGIN {how}; SELECT {', '.join(values)}, pg_backend_pid()".encode()
 
 
 def _in_dialect(sql: str) -> str:
@@ -60,10 +72,39 @@ class _Connection(psycopg.Connection[Row]):
     network never counts as lost."""
 
     _end: float | None = None
+    is_pooled = False
 
     def limit(self, end: float | None) -> None:
         """Wait until a moment of `time.monotonic`; None: for `_HANGS` seconds for each answer."""
         self._end = end
+
+    def begin(self, statement: bytes) -> None:
+        """Begin a transaction. `statement`: see `_begin`. A connection on which that fails is closed."""
+        try:
+            cursor = self.execute(statement)
+            cursor.nextset()
+            row = cursor.fetchone()
+            if row is None or row[-1] != self.info.backend_pid:
+                # The process is not the one that the connection was made to, and may be another one each time: what is
+                # prepared on one of them is not on the next, where its name may be another client's statement.
+                self.is_pooled = True
+                self.prepare_threshold = None
+        except BaseException:
+            self.close()
+            raise
+
+    @contextlib.contextmanager
+    def ending(self) -> Iterator[None]:
+        """Commit what has begun, or roll it back."""
+        try:
+            yield
+        except BaseException:
+            try:
+                self.rollback()
+            except psycopg.Error:
+                self.close()
+            raise
+        self.commit()
 
     def wait(self, gen: Generator[Any, Any, T], *others: Any, **named: Any) -> T:
         try:
@@ -100,29 +141,31 @@ class PostgresDatabase:
 
     def __init__(self, address: StoreAddress) -> None:
         self.address = address
+        self.is_pooled = False
         self._idle: list[_Connection] = []
         self._is_closed = False
         self._lock = threading.Lock()
 
-    def _open(self, stack: contextlib.ExitStack, within: float | None) -> _Connection:
+    def _open(self, begin: bytes, within: float | None) -> _Connection:
         """A connection in a transaction. Those that were lost while nobody used them are left, and another one made."""
         begun = time.monotonic()
         end = None if within is None else begun + within
         while (connection := self._taken()) is not None:
             try:
                 connection.limit(begun + (_PATIENCE if within is None else min(_PATIENCE, within / 2)))
-                stack.enter_context(connection.transaction())
+                connection.begin(begin)
             except psycopg.OperationalError as error:
-                connection.close()
                 if isinstance(error, _NoAnswerError):
                     self._close_idle()  # the others would not be answered either
             else:
                 connection.limit(end)
+                self.is_pooled = connection.is_pooled
                 return connection
         left = _PATIENCE if end is None else end - time.monotonic()
         connection = self._connect(max(2, round(min(_PATIENCE, left))))  # libpq knows no shorter time
         connection.limit(end)
-        stack.enter_context(connection.transaction())
+        connection.begin(begin)
+        self.is_pooled = connection.is_pooled
         return connection
 
     def _taken(self) -> _Connection | None:
@@ -138,14 +181,12 @@ class PostgresDatabase:
         connection.close()  # who asks after the end keeps nothing open
 
     def _connect(self, patience: int) -> _Connection:
-        options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
         try:
             return _Connection.connect(
                 self.address.url,
                 password=self.address.password(),
                 autocommit=True,
                 connect_timeout=patience,
-                options=options,
                 application_name="dregutil",
                 keepalives_idle=10,
                 keepalives_interval=5,
@@ -153,49 +194,32 @@ class PostgresDatabase:
                 tcp_user_timeout=_UNANSWERED,
             )
         except psycopg.Error as error:
-            failed = self._failed(error)
+            failed = store_error(self.address, error)
             failed.may_repeat = isinstance(error, psycopg.OperationalError)
             raise failed from error
-
-    def _failed(self, error: Exception) -> StoreError:
-        """libpq's messages name host, user and database, and no password."""
-        said = " ".join(str(error).split()) or type(error).__name__
-        if "does not exist" in said and ("relation" in said or "schema" in said):
-            return StoreError(
-                f"the store {self.address} has no tables yet: {said}", advice="`dregutil store migrate` makes them"
-            )
-        advice = None
-        if isinstance(error, psycopg.errors.InsufficientPrivilege):
-            advice = "`dregutil store grants` prints what each role may do, `dregutil store check` what this one may"
-        elif isinstance(error, psycopg.OperationalError):
-            advice = "check that the database runs, and its address and password (PGPASSWORD, PGPASSFILE)"
-        return StoreError(f"the store {self.address} cannot be used: {said}", advice=advice)
 
     def transaction(
         self, *, durable: bool = True, within: float | None = None, pauses: bool = False
     ) -> contextlib.AbstractContextManager[Transaction]:
-        relaxed: tuple[LiteralString, ...] = () if durable else ("SET LOCAL synchronous_commit = off",)
-        return self._begun(*relaxed, *((_MAY_PAUSE,) if pauses else ()), within=within)
+        relaxed = {} if durable else {"synchronous_commit": "off"}
+        return self._begun(_begin("", {**relaxed, **(_MAY_PAUSE if pauses else {})}), within=within)
 
     def snapshot(self) -> contextlib.AbstractContextManager[Transaction]:
-        isolated = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-        return self._begun(isolated, "SET LOCAL statement_timeout = 0", _MAY_PAUSE, within=math.inf)
+        begin = _begin("ISOLATION LEVEL REPEATABLE READ, READ ONLY", {"statement_timeout": 0, **_MAY_PAUSE})
+        return self._begun(begin, within=math.inf)
 
     @contextlib.contextmanager
-    def _begun(self, *statements: LiteralString, within: float | None = None) -> Iterator[Transaction]:
+    def _begun(self, begin: bytes, *, within: float | None = None) -> Iterator[Transaction]:
         connection, is_open = None, True  # while it is open, nothing of it is done where it fails
         try:
-            with contextlib.ExitStack() as stack:
-                connection = self._open(stack, within)
-                cursor = stack.enter_context(connection.cursor())
-                for statement in statements:
-                    cursor.execute(statement)
+            connection = self._open(begin, within)
+            with connection.ending(), connection.cursor() as cursor:
                 yield _PostgresTransaction(cursor)
                 is_open = False
         except psycopg.IntegrityError as error:
             raise ConflictError(f"the store {self.address} has it already: {error}") from error
         except psycopg.Error as error:
-            failed = self._failed(error)
+            failed = store_error(self.address, error)
             if isinstance(error, _LOST):
                 failed.may_repeat = is_open
                 with contextlib.suppress(psycopg.Error):

@@ -21,6 +21,7 @@ class SqliteDatabase:
     """SQLite: as many connections as there are transactions at a time; they take turns."""
 
     is_postgresql = False
+    is_pooled = False
 
     def __init__(self, address: StoreAddress) -> None:
         self.address = address

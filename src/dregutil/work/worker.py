@@ -94,9 +94,11 @@ class Worker:
             check_version(self._asking.database)
 
     def _begin_queue(self, ended: asyncio.Event) -> asyncio.Task[None] | None:
-        if not self._site.address.is_postgresql or not self._site.schedules:
+        # A SQLite store has none. Behind a pooler nothing is told to who listens, and what is set for a connection is
+        # lost: there this worker claims what is due, as it does while the queue is not connected.
+        if not self._site.address.is_postgresql or not self._site.schedules or self._asking.database.is_pooled:
             return None
-        from dregutil.work.queue import Queue  # a SQLite store has none
+        from dregutil.work.queue import Queue
 
         self._queue = Queue(self._site.address, self._site.kinds, self._handed_out)
         return asyncio.create_task(self._queue.serve(ended))

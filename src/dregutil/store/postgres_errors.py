@@ -1,0 +1,56 @@
+"""What an error of PostgreSQL, or of a pooler before it, means for a store, and what to do."""
+
+from __future__ import annotations
+
+import psycopg
+
+from dregutil.errors import StoreError
+from dregutil.store.address import StoreAddress
+
+__all__ = ["store_error"]
+
+# What a server without room says to who connects: such an error has no SQLSTATE. The first three are PostgreSQL's, then
+# PgBouncer's.
+_NO_ROOM = (
+    "too many clients",
+    "too many connections",
+    "remaining connection slots",
+    "no more connections allowed",
+    "query_wait_timeout",
+)
+_RESUMES = "then `dregutil apply --resume RUN` continues what was cut off"
+
+
+def store_error(address: StoreAddress, error: Exception) -> StoreError:
+    """The error of a store for one of psycopg. libpq's messages name host, user and database, and no password."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    if "does not exist" in said and ("relation" in said or "schema" in said):
+        return StoreError(
+            f"the store {address} has no tables yet: {said}", advice="`dregutil store migrate` makes them"
+        )
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        return StoreError(
+            f"the store {address} can only be read: {said}",
+            advice="name the server that takes changes: a standby does not, and neither does a database that is set to"
+            f" default_transaction_read_only; {_RESUMES}",
+        )
+    return StoreError(f"the store {address} cannot be used: {said}", advice=_advice(error, said))
+
+
+def _advice(error: Exception, said: str) -> str | None:
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return "`dregutil store grants` prints what each role may do, `dregutil store check` what this one may"
+    if isinstance(error, psycopg.errors.DiskFull):
+        return f"make room on the database's disk; {_RESUMES}"
+    if any(one in said for one in _NO_ROOM):
+        return (
+            "let more connections in (max_connections, CONNECTION LIMIT of the role, the pooler's pool),"
+            " or run less at a time"
+        )
+    if "statement pooling mode" in said:
+        return "set pool_mode = transaction or session in the pooler: a store needs transactions"
+    if "unsupported startup parameter" in said:
+        return "leave out of the URL, and of PGOPTIONS, what the pooler does not take"
+    if isinstance(error, psycopg.OperationalError):
+        return "check that the database runs, and its address and password (PGPASSWORD, PGPASSFILE)"
+    return None
