@@ -21,6 +21,7 @@ class Link:
     def __init__(self, upstream: int) -> None:
         self.upstream = upstream
         self.port = 0
+        self.most = 0  # connections that were open at a time
         self._open = threading.Event()  # what arrives is forwarded
         self._open.set()
         self._refuses = False
@@ -100,6 +101,7 @@ class Link:
             return
         pair = (writer, back)
         self._pairs.add(pair)
+        self.most = max(self.most, len(self._pairs))
         with contextlib.suppress(asyncio.CancelledError):  # at the end of the test
             await asyncio.gather(self._copy(reader, back), self._copy(there, writer), return_exceptions=True)
         self._pairs.discard(pair)

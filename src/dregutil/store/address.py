@@ -45,7 +45,8 @@ class StoreAddress:
         try:
             parts = urlsplit(text.strip())
             password = unquote(parts.password or "")
-            _ = parts.port
+            for host in parts.netloc.rpartition("@")[2].split(","):  # libpq tries one after the other
+                _ = urlsplit(f"//{host}").port
         except ValueError:  # it quotes what may be a part of a password
             raise UsageError("the store's address is not a URL", advice=_FORM) from None
         if parts.scheme != "sqlite" and (parts.fragment or "@" in parts.path or "@" in parts.query):
@@ -72,8 +73,8 @@ class StoreAddress:
             )
         if not parts.path.strip("/"):
             raise UsageError(f"{_shown(parts)} names no database", advice=_FORM)
-        shown = parts._replace(scheme="postgresql", netloc=_host_of(parts), query=urlencode(options), fragment="")
-        return cls(urlunsplit(shown), password)
+        query = f"?{urlencode(options)}" if options else ""
+        return cls(f"postgresql://{_host_of(parts)}{parts.path}{query}", password)
 
     @property
     def is_postgresql(self) -> bool:

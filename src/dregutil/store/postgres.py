@@ -10,22 +10,23 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import psycopg
 
-from dregutil.errors import ConflictError
+from dregutil.errors import ConflictError, StoreError
 from dregutil.store.address import StoreAddress
 from dregutil.store.database import Row, Transaction, put_sql
 from dregutil.store.postgres_errors import store_error
 
-__all__ = ["PostgresDatabase"]
+__all__ = ["MOST", "PostgresDatabase"]
 
 T = TypeVar("T")
 
 logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of what its error says as well
 
 _PATIENCE = 10  # seconds to connect
+MOST = 8  # connections of a process: a server has a hundred for everybody, unless it is told otherwise
 _SETTINGS: dict[str, str | int] = {  # of each transaction
     "search_path": "dregutil,public",
     "statement_timeout": 60_000,  # milliseconds
@@ -34,7 +35,11 @@ _SETTINGS: dict[str, str | int] = {  # of each transaction
     "synchronous_commit": "on",  # whatever the server's default is: an intent is on its disk before the DELETE is sent
 }
 _MAY_PAUSE = {"idle_in_transaction_session_timeout": 0}
-_LOST = (psycopg.OperationalError, psycopg.errors.IdleInTransactionSessionTimeout)
+_LOST = (  # errors after which another connection is made, perhaps to a server that took the place of this one
+    psycopg.OperationalError,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.ReadOnlySqlTransaction,
+)
 _HANGS = 90.0  # seconds without an answer, where a statement may take a minute
 _UNANSWERED = 20_000  # milliseconds until a connection on which nothing is acknowledged counts as lost
 _NOW = "(extract(epoch FROM clock_timestamp())::float8)"
@@ -73,6 +78,16 @@ class _Connection(psycopg.Connection[Row]):
 
     _end: float | None = None
     is_pooled = False
+    _warned = ""
+
+    def heed(self) -> Self:
+        """Keep warnings: a commit that no longer waits for its standby succeeds with one."""
+        self.add_notice_handler(self._noticed)
+        return self
+
+    def _noticed(self, said: psycopg.errors.Diagnostic) -> None:
+        if said.severity_nonlocalized == "WARNING":
+            self._warned = f"{said.message_primary}: {said.message_detail or ''}"
 
     def limit(self, end: float | None) -> None:
         """Wait until a moment of `time.monotonic`; None: for `_HANGS` seconds for each answer."""
@@ -104,7 +119,10 @@ class _Connection(psycopg.Connection[Row]):
             except psycopg.Error:
                 self.close()
             raise
+        self._warned = ""
         self.commit()
+        if self._warned:
+            raise _NoCommitError(self._warned)
 
     def wait(self, gen: Generator[Any, Any, T], *others: Any, **named: Any) -> T:
         try:
@@ -118,6 +136,10 @@ class _Connection(psycopg.Connection[Row]):
 
 class _NoAnswerError(psycopg.OperationalError):
     """The server does not answer."""
+
+
+class _NoCommitError(psycopg.OperationalError):
+    """A commit that is here, and may be lost with this server."""
 
 
 def _until(waiting: Generator[Any, Any, T], end: float) -> Generator[Any, Any, T]:
@@ -135,7 +157,8 @@ def _until(waiting: Generator[Any, Any, T], end: float) -> Generator[Any, Any, T
 
 
 class PostgresDatabase:
-    """PostgreSQL: as many connections as there are transactions at a time; one that was lost is made again."""
+    """PostgreSQL: as many connections as there are transactions at a time, up to `MOST`; one that was lost is made
+    again."""
 
     is_postgresql = True
 
@@ -145,10 +168,22 @@ class PostgresDatabase:
         self._idle: list[_Connection] = []
         self._is_closed = False
         self._lock = threading.Lock()
+        self._room = threading.BoundedSemaphore(MOST)
 
-    def _open(self, begin: bytes, within: float | None) -> _Connection:
+    @contextlib.contextmanager
+    def _one_of_most(self, within: float | None) -> Iterator[None]:
+        """One of the connections that this process may have; who waits gets one when it is free."""
+        if not self._room.acquire(timeout=min(_HANGS, within or _HANGS)):
+            failed = StoreError(f"the store {self.address} is in use by {MOST} others of this process")
+            failed.may_repeat = True
+            raise failed
+        try:
+            yield
+        finally:
+            self._room.release()
+
+    def _open(self, begin: bytes, begun: float, within: float | None) -> _Connection:
         """A connection in a transaction. Those that were lost while nobody used them are left, and another one made."""
-        begun = time.monotonic()
         end = None if within is None else begun + within
         while (connection := self._taken()) is not None:
             try:
@@ -192,7 +227,7 @@ class PostgresDatabase:
                 keepalives_interval=5,
                 keepalives_count=3,
                 tcp_user_timeout=_UNANSWERED,
-            )
+            ).heed()
         except psycopg.Error as error:
             failed = store_error(self.address, error)
             failed.may_repeat = isinstance(error, psycopg.OperationalError)
@@ -210,9 +245,15 @@ class PostgresDatabase:
 
     @contextlib.contextmanager
     def _begun(self, begin: bytes, *, within: float | None = None) -> Iterator[Transaction]:
+        begun = time.monotonic()
+        with self._one_of_most(within), self._on_connection(begin, begun, within) as transaction:
+            yield transaction
+
+    @contextlib.contextmanager
+    def _on_connection(self, begin: bytes, begun: float, within: float | None) -> Iterator[Transaction]:
         connection, is_open = None, True  # while it is open, nothing of it is done where it fails
         try:
-            connection = self._open(begin, within)
+            connection = self._open(begin, begun, within)
             with connection.ending(), connection.cursor() as cursor:
                 yield _PostgresTransaction(cursor)
                 is_open = False

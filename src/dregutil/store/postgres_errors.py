@@ -28,7 +28,7 @@ def store_error(address: StoreAddress, error: Exception) -> StoreError:
         return StoreError(
             f"the store {address} has no tables yet: {said}", advice="`dregutil store migrate` makes them"
         )
-    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction) or "session is read-only" in said:
         return StoreError(
             f"the store {address} can only be read: {said}",
             advice="name the server that takes changes: a standby does not, and neither does a database that is set to"

@@ -39,6 +39,20 @@ def test_a_text_without_a_password_stays_as_it_is() -> None:
         assert without_store_passwords(text) == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://me@db1:5432,db2:5433/team?target_session_attrs=read-write",
+        "postgresql://me@[::1]:5432,db2/team",
+        "postgresql:///team?host=db1%2Cdb2&port=5432%2C5433",
+    ],
+)
+def test_an_address_may_name_several_servers(text: str) -> None:
+    assert StoreAddress.parse(text).url == text
+    with pytest.raises(UsageError, match="not a URL"):
+        StoreAddress.parse(text.replace("db2", "db2:here").replace("5432%2C", "").replace(":///", "://db:here/"))
+
+
 def test_a_file_has_the_password(tmp_path: pytest.TempPathFactory) -> None:
     path = f"{tmp_path}/secret"
     with open(path, "w") as file:  # noqa: PTH123
