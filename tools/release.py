@@ -152,7 +152,7 @@ def _packages(tag: Tagged, source: Path, folder: Path) -> Path:
     (wanted,) = (one.partition("==")[2] for one in groups["release"] if one.startswith("hatchling=="))
     found = _output([sys.executable, "-c", "import importlib.metadata as a; print(a.version('hatchling'))"], source)
     if found != wanted:
-        raise ReleaseError(f"hatchling {wanted} is needed ({found or 'none'} is here): pip install --group release")
+        raise ReleaseError(f"hatchling {wanted} is needed ({found or 'none'} is here): pip install hatchling=={wanted}")
     _tool(["-m", "hatchling", "build", "-t", "sdist", "-t", "wheel", "-d", str(folder)], tag, source)
     return next(folder.glob("*.whl"))
 

@@ -202,6 +202,7 @@ def test_what_was_changed_since_it_was_made_is_not_pushed(
         ("nightly", "", ("", ""), "no version"),
         (TAG, "src/dregutil/__init__.py", (f'__version__ = "{__version__}"', '__version__ = "0"'), "--version says 0"),
         (TAG, "charts/dregutil/Chart.yaml", (f"appVersion: {__version__}", "appVersion: 0"), "appVersion says 0"),
+        (TAG, "pyproject.toml", ('"hatchling==', '"hatchling==0.0.'), "pip install hatchling==0.0."),
         (TAG, "CHANGELOG.md", (f"## {__version__}\n", "## Next\n"), f"CHANGELOG.md says nothing of {__version__}"),
     ],
 )

@@ -219,7 +219,7 @@ def add_plan_out(parser: Options) -> None:
 
 def add_approve(parser: Options) -> None:
     add = parser.add_argument
-    add("--approve", action="store_true", help="put the plan into the shared store, for people to approve")
+    add("--approve", action="store_true", help="put the plan into the shared store, where it waits for approval")
     add("--approvals", type=int, metavar="N", help="with --approve: how many people must approve it (default: 1)")
 
 

@@ -138,7 +138,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "--refresh-every",
         default="1h",
         metavar="AGE",
-        help="read the registry again when the tags are older (default: 1h); 0: only when asked",
+        help="read the registry again if the tags are older than this (default: 1h); 0: only on request",
     )
     add(
         "--host",
@@ -146,16 +146,16 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=nonempty,
         metavar="NAME",
-        help="also answer to this name, such as that of the proxy; repeat it",
+        help="also answer to this host name, such as that of the proxy; may be repeated",
     )
-    proxy = parser.add_argument_group("Behind a proxy", "names and patterns are those that the proxy's header holds")
+    proxy = parser.add_argument_group("Behind a proxy", "a USER is a name as in the proxy's header, or '*' for everyone")
     add = proxy.add_argument
-    add("--user-header", type=nonempty, metavar="NAME", help="the header in which the proxy names who asks")
-    add("--trusted-proxy", action="append", default=[], metavar="CIDR", help="the proxy's address; repeat it")
-    for role, may in (("viewer", "only look"), ("planner", "look and make plans"), ("approver", "do everything")):
-        text = f"a person who may {may}, as the proxy names them, or '*' for everyone; repeat it"
-        add(f"--{role}", action="append", default=[], type=nonempty, metavar="NAME", help=text)
-    text = "how many people must approve a plan (default: 1); with 2 or more, who made it is none of them"
+    add("--user-header", type=nonempty, metavar="NAME", help="the header in which the proxy names the user")
+    add("--trusted-proxy", action="append", default=[], metavar="CIDR", help="the address of the proxy; may be repeated")
+    for role, may in (("viewer", "only look"), ("planner", "also make plans"), ("approver", "do everything")):
+        text = f"a user who may {may}; may be repeated"
+        add(f"--{role}", action="append", default=[], type=nonempty, metavar="USER", help=text)
+    text = "how many people must approve a plan (default: 1); with 2 or more, its maker does not count"
     add("--approvals", type=int, default=1, metavar="N", help=text)
 
 
@@ -268,12 +268,12 @@ COMMANDS = (
         _add_serve,
         changes=True,
         about=(
-            "Serve pages about a registry: this week, space, images, plans, runs, health; a plan that was approved is "
-            "carried out by `apply`. It prints the address to open, with a token that one browser can use."
+            "Serve web pages about a registry: disk usage, images, plans, runs and health. Approved plans are carried "
+            "out by `apply`. It prints the address to open, with a token that works in one browser."
         ),
         examples=(
-            ("serve", "on this machine, for the one who started it"),
-            ("serve -f policy.yml --refresh-every 15m", "with a policy, and tags of the last quarter of an hour"),
+            ("serve", "on this machine, for the user who started it"),
+            ("serve -f policy.yml --refresh-every 15m", "with a policy, and tags that are at most 15 minutes old"),
         ),
     ),
 )

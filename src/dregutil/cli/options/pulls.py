@@ -9,7 +9,7 @@ from dregutil.cli.options.common import nonempty
 
 __all__ = ["COMMANDS", "TITLE"]
 
-_IGNORE = "an agent whose pulls do not count; repeat it. In place of: trivy, grype, clair, renovate, diun"
+_IGNORE = "an agent whose pulls do not count; may be repeated. Instead of: trivy, grype, clair, renovate, diun"
 
 
 _WORDS = (
