@@ -148,10 +148,14 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="also answer to this host name, such as that of the proxy; may be repeated",
     )
-    proxy = parser.add_argument_group("Behind a proxy", "a USER is a name as in the proxy's header, or '*' for everyone")
+    proxy = parser.add_argument_group(
+        "Behind a proxy", "a USER is a name as in the proxy's header, or '*' for everyone"
+    )
     add = proxy.add_argument
     add("--user-header", type=nonempty, metavar="NAME", help="the header in which the proxy names the user")
-    add("--trusted-proxy", action="append", default=[], metavar="CIDR", help="the address of the proxy; may be repeated")
+    add(
+        "--trusted-proxy", action="append", default=[], metavar="CIDR", help="the address of the proxy; may be repeated"
+    )
     for role, may in (("viewer", "only look"), ("planner", "also make plans"), ("approver", "do everything")):
         text = f"a user who may {may}; may be repeated"
         add(f"--{role}", action="append", default=[], type=nonempty, metavar="USER", help=text)

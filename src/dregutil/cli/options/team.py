@@ -45,8 +45,18 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         help="instead of working: pause or resume a registry on all workers, or set their pace",
     )
     add("pace", nargs="?", metavar="N", help="with pace: requests per second of all workers together; 0: no limit")
-    add("--addr", default="127.0.0.1:8091", metavar="HOST:PORT", help="where /healthz and /metrics are (default: 127.0.0.1:8091)")
-    add("--grace", default="30s", metavar="AGE", help="after SIGTERM, kill jobs that still run after this time (default: 30s)")
+    add(
+        "--addr",
+        default="127.0.0.1:8091",
+        metavar="HOST:PORT",
+        help="where /healthz and /metrics are (default: 127.0.0.1:8091)",
+    )
+    add(
+        "--grace",
+        default="30s",
+        metavar="AGE",
+        help="after SIGTERM, kill jobs that still run after this time (default: 30s)",
+    )
     add(
         "--only",
         type=_kinds,
@@ -70,7 +80,10 @@ def _add_plans(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default="list",
         choices=("list", "show", "approve", "reject"),
-        help="list: waiting and running plans (default); show: all that a plan removes; approve, reject: decide on a plan",
+        help=(
+            "list: waiting and running plans (default); show: all that a plan removes; approve, reject: decide on a "
+            "plan"
+        ),
     )
     add("sum", nargs="?", type=nonempty, metavar="SUM", help="the checksum of a plan, or its first digits")
     add("--because", type=nonempty, metavar="TEXT", help="with reject: the reason")
