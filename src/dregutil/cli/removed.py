@@ -44,7 +44,7 @@ def list_removed(args: argparse.Namespace, settings: Settings) -> int:
 
 def _note_damage(settings: Settings, registry: Session) -> int:
     """Name the runs whose record is damaged: something of theirs may not be listed."""
-    damaged = [record for record in registry.runs() if record.damaged]
+    damaged = registry.damaged_runs()
     for record in damaged:
         note(settings, damage_text(record))
     return PARTIAL if damaged else 0

@@ -26,6 +26,7 @@ class RunHistory:
         """`registry` is its identity."""
         self.store = store
         self.registry = registry
+        self._whole: set[str] = set()  # runs whose record was read, and is not damaged
 
     def headers(self) -> list[RunHeader]:
         """The runs, oldest first, and those whose registry cannot be read."""
@@ -86,14 +87,30 @@ class RunHistory:
     def not_undone(self) -> Iterator[tuple[RunRecord, Removed]]:
         """The removals of which something is not put back, newest first, each with that. Damaged ones are left out."""
         headers = self.headers()
+        self._whole.clear()
         undone = {header.undoes for header in headers if _is_whole_undo(header)}
         for header in reversed(headers):
             if not (header.undoes or header.is_damaged or header.run in undone):
                 with suppress(JournalError):
                     record = self.store.read(header)
+                    if not record.damaged:
+                        self._whole.add(record.run)
                     left = self._left_by(record, headers)
                     if left:
                         yield record, left
+
+    def damaged(self) -> list[RunRecord]:
+        """The runs with a damaged record, oldest first. Those that `not_undone` has read are not read again."""
+        others = (header for header in self.headers() if header.run not in self._whole)
+        return [record for record in map(self.store.read, others) if record.damaged]
+
+    def with_undos(self, record: RunRecord) -> list[RunRecord]:
+        """A run and its undos, oldest first, as far as they can be read."""
+        found = [record]
+        for header in self.undos_of(record.run):
+            with suppress(JournalError):
+                found.append(self.store.read(header))
+        return found
 
     def _left_by(self, record: RunRecord, headers: Iterable[RunHeader]) -> Removed:
         removed = left = removed_by(record)

@@ -135,6 +135,7 @@ class SessionBase:
         self._registry: Registry | None = None
         self._database: ContentDatabase | None = None
         self._manifests: KnownManifests | None = None
+        self._history: RunHistory | None = None
         self._storage: Storage | None = None
         self._stored: StoredRegistry | None = None
         self._surveys: FreshSurveys | None = None
@@ -189,9 +190,11 @@ class SessionBase:
     @property
     def history(self) -> RunHistory:
         """What the recorded runs on this registry did."""
-        from dregutil.journal.history import RunHistory
+        if self._history is None:
+            from dregutil.journal.history import RunHistory
 
-        return RunHistory(self.store, self.identity)
+            self._history = RunHistory(self.store, self.identity)
+        return self._history
 
     @property
     def database(self) -> ContentDatabase:

@@ -124,6 +124,10 @@ class RemovalSession(ProtectedSession):
         store = self.store
         return tuple(store.read(header) for header in store.headers(self.identity))
 
+    def damaged_runs(self) -> list[RunRecord]:
+        """The runs on this registry with a damaged record, oldest first. Raises JournalError if one cannot be read."""
+        return self.history.damaged()
+
     def run(self, name: str) -> RunRecord:
         """A run by its name, or a unique prefix of it. Raises NotFoundError and JournalError."""
         return self.store.get(name)

@@ -314,6 +314,9 @@ class Session(CollectionVerbs, OverviewVerbs, PullVerbs):
     def runs(self) -> tuple[RunRecord, ...]:
         return self._session.runs()
 
+    def damaged_runs(self) -> list[RunRecord]:
+        return self._session.damaged_runs()
+
     def run(self, name: str) -> RunRecord:
         return self._session.run(name)
 

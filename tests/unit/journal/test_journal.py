@@ -20,7 +20,7 @@ from dregutil.journal.lines import FILE_NAME
 from dregutil.journal.mounts import why_short_lived
 from dregutil.journal.oci_layout import LaidOutRecorder, write_layout
 from dregutil.journal.reader import read_header, read_journal
-from dregutil.journal.record import RunRecord
+from dregutil.journal.record import RunHeader, RunRecord
 from dregutil.journal.store import RunStore
 from dregutil.journal.writer import Journal
 from dregutil.oci.manifest import OCI_INDEX, OCI_MANIFEST, parse_manifest
@@ -341,3 +341,34 @@ def test_a_folder_that_is_not_persistent_is_reported(folder: str, why: str) -> N
     )
     assert why in why_short_lived(Path(folder), mounts)
     assert bool(why_short_lived(Path(folder), mounts)) == bool(why)
+
+
+def test_one_run_is_shown_without_the_records_of_others_and_a_list_of_removals_reads_each_record_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RunStore(tmp_path)
+    for number in range(1, 5):
+        journal = store.begin(plan(number), NOW)
+        asyncio.run(journal.intend(intent(1)))
+        journal.close(NOW)
+    removals = [header.run for header in store.headers()]
+    for run in removals[:2]:
+        store.begin(plan(1), NOW, undoes=run).close(NOW)
+    undo = next(header.run for header in store.headers() if header.undoes == removals[0])
+    with (tmp_path / "runs" / undo / FILE_NAME).open("ab") as file:
+        file.write(b"no line\n")
+    read: list[str] = []
+    real = RunStore.read
+
+    def noted(self: RunStore, header: RunHeader) -> RunRecord:
+        read.append(header.run)
+        return real(self, header)
+
+    monkeypatch.setattr(RunStore, "read", noted)
+    history = RunHistory(store, "registry.example.com")
+    assert [one.run for one in history.with_undos(store.get(removals[0]))] == [removals[0], undo]
+    assert read == [undo]
+    read.clear()
+    assert [record.run for record, _ in history.not_undone()] == [removals[3], removals[2]]
+    assert [record.run for record in history.damaged()] == [undo]
+    assert sorted(read) == sorted(header.run for header in store.headers())

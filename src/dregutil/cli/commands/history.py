@@ -99,7 +99,8 @@ def _collected(records: Sequence[RunRecord], collections: Sequence[CollectionRec
 
 def _show(record: RunRecord, settings: Settings, store: RunStore) -> int:
     width = width_of(sys.stdout)
-    for line in run_head_lines(record, undo_states(_on_same_registry(record, store)), command=record.plan.command):
+    undone = undo_states(RunHistory(store, record.plan.registry).with_undos(record))
+    for line in run_head_lines(record, undone, command=record.plan.command):
         note(settings, line)
     if record.damaged:
         note(settings, damage_text(record))
@@ -110,15 +111,6 @@ def _show(record: RunRecord, settings: Settings, store: RunStore) -> int:
     if record.intents:
         note(settings, f"its manifests are in oci:{layout}, as `skopeo inspect --raw` reads them")
     return PARTIAL if record.damaged else 0
-
-
-def _on_same_registry(record: RunRecord, store: RunStore) -> list[RunRecord]:
-    """The records of the runs on the registry of `record`, as far as they can be read."""
-    found: list[RunRecord] = []
-    for header in store.headers(record.plan.registry):
-        with suppress(JournalError):
-            found.append(store.read(header))
-    return found
 
 
 def _prune(age: str, settings: Settings, store: RunStore) -> int:
