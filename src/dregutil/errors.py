@@ -352,6 +352,13 @@ class StoreError(JournalError):
     may_repeat = False  # the store is away, and nothing of what it was asked was done
 
 
+class StoreAccessError(StoreError):
+    """The shared store does not let this user in, or do that."""
+
+    exit_code = 4
+    default_advice = "`dregutil store grants` prints what each role may do, `dregutil store check` what this one may"
+
+
 class ConflictError(StoreError):
     """Another one has written what was to be written."""
 

@@ -116,7 +116,11 @@ def test_a_store_that_cannot_be_used_is_never_replaced_by_the_folder(
             if (what, arguments[0]) == ("no tables", "store"):
                 assert done.returncode == 3
                 continue
-            assert done.returncode in (1, 2), (what, arguments, done)
+            assert done.returncode in ((4,) if what in ("wrong password", "wrong user") else (1, 2)), (
+                what,
+                arguments,
+                done,
+            )
             assert "Traceback" not in done.stderr, done.stderr
             assert secret not in done.stdout + done.stderr, (what, arguments)
             assert done.stderr.count("\ndregutil: ") + done.stderr.startswith("dregutil: ") >= 1
@@ -260,6 +264,39 @@ def test_a_store_without_tables_or_of_another_version_is_said_to_be_so(store_url
     assert (done.returncode, "use a newer dregutil" in done.stdout) == (3, True), done
     assert machine.run("history").returncode == 1
     assert machine.run("store", "migrate").returncode == 1
+
+
+def test_what_keeps_a_store_from_being_used_is_said_with_what_to_do(
+    shared_url: str, postgres: Postgres, tmp_path: Path
+) -> None:
+    _migrated(shared_url)
+    name = shared_url.rpartition("/")[2]
+    password = {"PGPASSWORD": postgres.password}
+    cases: tuple[tuple[str, dict[str, str], int, str, str], ...] = (
+        (shared_url, {"PGPASSWORD": "wrong"}, 4, "password authentication failed", "DREGUTIL_STORE_PASSWORD_FILE"),
+        (shared_url, {"PGPASSWORD": ""}, 4, "no password supplied", "PGPASSFILE"),
+        (postgres.url_of("nosuch"), password, 1, "does not exist", "CREATE DATABASE nosuch"),
+        (postgres.url_of(name, port=9), password, 1, "refused", "check that the database runs"),
+        (f"{shared_url}?foo=bar", password, 1, "invalid URI query parameter", "postgresql://USER@HOST/DATABASE"),
+    )
+    for url, environment, code, why, advice in cases:
+        machine = Machine("registry.example.com", tmp_path / "here", {"DREGUTIL_STORE": url, **environment})
+        for command in (("history",), ("plans",), ("store", "check"), ("store", "migrate"), ("work", "pause")):
+            done = machine.run(*command)
+            message, what_to_do = done.stderr.splitlines()
+            assert (done.returncode, why in message, advice in what_to_do) == (code, True, True), (command, done)
+    machine = Machine("registry.example.com", tmp_path / "here", {"DREGUTIL_STORE": shared_url, **password})
+    with postgres.connect(name) as connection:
+        connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    done = machine.run("work", "pause")
+    assert (done.returncode, "name the server that takes changes" in done.stderr) == (1, True), done
+    with postgres.connect(name) as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        connection.execute("DELETE FROM dregutil.migration WHERE number > 1")
+    for command, code in ((("history",), 1), (("store", "check"), 3)):
+        done = machine.run(*command)
+        assert (done.returncode, "brings them up to date" in done.stdout + done.stderr) == (code, True), done
 
 
 def test_a_store_needs_a_name_and_a_folder(tmp_path: Path) -> None:

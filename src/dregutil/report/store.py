@@ -40,7 +40,8 @@ def _version(found: StoreState) -> str:
     if not found.version:
         return "NONE yet: `dregutil store migrate` makes them"
     if found.version < found.newest:
-        return f"version {found.version}, this program needs {found.newest}: `dregutil store migrate` makes them"
+        does = "`dregutil store migrate` brings them up to date"
+        return f"version {found.version}, this program needs {found.newest}: {does}"
     if found.version > found.newest:
         return f"version {found.version}, this program knows {found.newest}: use a newer dregutil"
     return f"version {found.version}, as this program needs"

@@ -94,7 +94,10 @@ class StoreAddress:
             return read_text(Path(named), _LONGEST_PASSWORD).rstrip("\n")
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise UsageError(f"DREGUTIL_STORE_PASSWORD_FILE {named} cannot be read: {why}") from error
+            raise UsageError(
+                f"DREGUTIL_STORE_PASSWORD_FILE {named} cannot be read: {why}",
+                advice="name a file with the password alone, which this user may read",
+            ) from error
 
 
 def without_password(text: str) -> str:

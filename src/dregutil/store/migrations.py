@@ -155,7 +155,8 @@ def check_version(database: Database) -> None:
             advice="use a newer dregutil",
         )
     what = f"tables of version {found}, this program needs {NEWEST}" if found else "no tables yet"
-    raise StoreError(f"the store {database.address} has {what}", advice="`dregutil store migrate` makes them")
+    does = "brings them up to date" if found else "makes them"
+    raise StoreError(f"the store {database.address} has {what}", advice=f"`dregutil store migrate` {does}")
 
 
 def migrate(database: Database) -> tuple[int, int]:

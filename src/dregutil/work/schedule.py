@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -16,6 +17,7 @@ COMMANDS: tuple[Command, ...] = get_args(Command)
 
 LATE = 3600.0  # seconds: a tick that is older is left out
 _FIELDS = (5, 6)
+_RANDOM = re.compile(r"(?i)(?:^|[\s,])[hr](?:[\s,(/]|$)")
 _LITTLE = 0.001  # seconds: a tick that is due just now has come
 
 
@@ -50,6 +52,8 @@ class Timetable:
         try:
             if len(schedule.cron.split()) not in _FIELDS and not schedule.cron.startswith("@"):
                 raise ValueError("it has five fields: minute, hour, day, month, weekday")
+            if _RANDOM.search(schedule.cron):  # croniter draws lots each time it is asked: it would be due at each
+                raise ValueError("h and r are no times")
             self.newest(datetime.now(UTC).timestamp())
         except (ValueError, KeyError) as error:
             raise UsageError(

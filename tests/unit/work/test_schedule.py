@@ -49,7 +49,21 @@ def test_a_sixth_field_is_seconds() -> None:
     assert table("* * * * * */2").newest(now) == now - 1
 
 
-@pytest.mark.parametrize("cron", ["", "17 2", "61 * * * *", "* * * *", "a b c d e", "0 0 30 2 *", "* * * * * * * *"])
+@pytest.mark.parametrize(
+    "cron",
+    [
+        "",
+        "17 2",
+        "61 * * * *",
+        "* * * *",
+        "a b c d e",
+        "0 0 30 2 *",
+        "* * * * * * * *",
+        "R 2 * * *",
+        "0 r(1-5) * * *",
+        "0,h 2 * * *",
+    ],
+)
 def test_a_cron_line_that_cannot_be_used_is_refused_with_its_place(cron: str) -> None:
     with pytest.raises(UsageError, match=r"config\.toml:3: the cron line .* of nightly cannot be used"):
         table(cron)
@@ -130,3 +144,25 @@ def test_where_clocks_are_set_back_a_time_that_comes_twice_is_due_twice() -> Non
     berlin = table("30 2 * * *", "Europe/Berlin")
     assert berlin.next(at("2026-10-24T12:00:00")) == at("2026-10-25T00:30:00")
     assert berlin.next(at("2026-10-25T00:30:00")) == at("2026-10-25T01:30:00")
+
+
+def test_where_clocks_are_set_forward_a_time_that_is_left_out_is_due_at_that_moment_once() -> None:
+    berlin = table("30 2 * * *", "Europe/Berlin")
+    assert berlin.next(at("2026-03-28T12:00:00")) == at("2026-03-29T01:00:00")
+    assert berlin.next(at("2026-03-29T01:00:00")) == at("2026-03-30T00:30:00")
+    assert berlin.newest(at("2026-03-29T12:00:00")) == at("2026-03-29T01:00:00")
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo"])
+@pytest.mark.parametrize("cron", ["30 2 * * *", "0 0 * * *", "59 1 * * *", "*/30 1-3 * * *", "@daily"])
+def test_looking_back_finds_the_times_that_looking_forward_does(cron: str, zone: str) -> None:
+    """A worker that looks each second would else leave one out, or see one twice, where clocks are changed."""
+    times = table(cron, zone)
+    for begin in ("2026-03-07", "2026-03-28", "2026-04-04", "2026-04-23", "2026-10-03", "2026-10-24", "2026-10-31"):
+        start = at(f"{begin}T00:00:00")
+        asked = [start + minute * 60 for minute in range(5, 3 * 24 * 60, 15)]
+        back = {times.newest(one) for one in asked}
+        found, ahead = start, set()
+        while (found := times.next(found)) <= asked[-1]:
+            ahead.add(found)
+        assert {one for one in back if one > start} == ahead
