@@ -279,23 +279,23 @@ def test_what_keeps_a_store_from_being_used_is_said_with_what_to_do(
         (postgres.url_of(name, port=9), password, 1, "refused", "check that the database runs"),
         (f"{shared_url}?foo=bar", password, 1, "invalid URI query parameter", "postgresql://USER@HOST/DATABASE"),
     )
+    machine = Machine("registry.example.com", tmp_path / "here", {})
     for url, environment, code, why, advice in cases:
-        machine = Machine("registry.example.com", tmp_path / "here", {"DREGUTIL_STORE": url, **environment})
         for command in (("history",), ("plans",), ("store", "check"), ("store", "migrate"), ("work", "pause")):
-            done = machine.run(*command)
+            done = machine.run(*command, DREGUTIL_STORE=url, **environment)
             message, what_to_do = done.stderr.splitlines()
             assert (done.returncode, why in message, advice in what_to_do) == (code, True, True), (command, done)
-    machine = Machine("registry.example.com", tmp_path / "here", {"DREGUTIL_STORE": shared_url, **password})
+    right = {"DREGUTIL_STORE": shared_url, **password}
     with postgres.connect(name) as connection:
         connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    done = machine.run("work", "pause")
+    done = machine.run("work", "pause", **right)
     assert (done.returncode, "name the server that takes changes" in done.stderr) == (1, True), done
     with postgres.connect(name) as connection:
         connection.execute("SET default_transaction_read_only = off")
         connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
         connection.execute("DELETE FROM dregutil.migration WHERE number > 1")
     for command, code in ((("history",), 1), (("store", "check"), 3)):
-        done = machine.run(*command)
+        done = machine.run(*command, **right)
         assert (done.returncode, "brings them up to date" in done.stdout + done.stderr) == (code, True), done
 
 

@@ -20,14 +20,14 @@ _NO_ROOM = (
     "no more connections allowed",
     "query_wait_timeout",
 )
-_PASSWORD = (
+_LOGIN = (
     "check the user and its password, of the first that is set: DREGUTIL_STORE_PASSWORD_FILE, DREGUTIL_STORE, "
     "PGPASSWORD, PGPASSFILE or ~/.pgpass"
 )
 _NOT_LET_IN = {  # neither has what it says to who logs in
-    "authentication failed for user": _PASSWORD,
-    "no password supplied": _PASSWORD,
-    "is not permitted to log in": _PASSWORD,
+    "authentication failed for user": _LOGIN,
+    "no password supplied": _LOGIN,
+    "is not permitted to log in": _LOGIN,
     "no pg_hba.conf entry": "let this user in from this machine: pg_hba.conf of the database's server",
     "permission denied for database": "give the user one of the roles of `dregutil store grants`",
 }
