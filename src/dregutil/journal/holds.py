@@ -10,11 +10,13 @@ is held removes nothing. With a shared store the holds are there, for all machin
 from __future__ import annotations
 
 import hashlib
+import logging
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -40,6 +42,9 @@ __all__ = ["HoldFile", "RegistryHolds"]
 _VERSION = 1
 _SEEN_WITHIN = 0.25  # seconds: a run that is at work elsewhere asks for the version of the holds more often
 _MOST = 256 << 20  # bytes
+_MARKS = 500  # changes that are known by their marks
+
+_log = logging.getLogger("dregutil.journal")
 
 
 class _HoldEntry(msgspec.Struct, omit_defaults=True):
@@ -65,6 +70,7 @@ class _File(msgspec.Struct):
     registry: str
     holds: list[_HoldEntry] = []
     ended: list[_EndedEntry] = []
+    marks: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Version(msgspec.Struct):
@@ -75,6 +81,7 @@ class _Version(msgspec.Struct):
 class _Content:
     holds: tuple[Hold, ...] = ()
     ended: Mapping[tuple[Repository, Digest], datetime] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()  # of the last changes of what machines share
 
 
 class HoldFile:
@@ -103,9 +110,7 @@ class HoldFile:
     def read(self) -> _Content:
         """Raises DamagedRecordError if the file is damaged, JournalError if it cannot be read."""
         if self._shared is not None:
-            raw = self._shared.read()
-            self._copy(raw)
-            return self._decoded(raw)
+            return self._read_shared(self._shared)
         try:
             return self._decoded(read_bytes(self.path, _MOST))
         except (FileNotFoundError, NotADirectoryError):
@@ -119,8 +124,7 @@ class HoldFile:
         When it returns, every run sees the new one before its next step.
         """
         if self._shared is not None:
-            self._copy(self._shared.change(lambda raw: self._encoded(how(self._decoded(raw)))))
-            time.sleep(_SEEN_WITHIN)
+            self._change_shared(self._shared, how)
             return
         link = others_link(self.path.parent)
         if link is not None:
@@ -132,6 +136,45 @@ class HoldFile:
                 sync_folder(self.path.parent)
         except OSError as error:
             raise self._failed("written", error) from error
+
+    def _change_shared(self, shared: SharedDocument, how: Callable[[_Content], _Content]) -> _Content:
+        known = self._known()
+
+        def changed(raw: bytes | None) -> bytes:
+            former = self._decoded(raw)
+            new = how(_with(former, _lost(known, former)))
+            return self._encoded(replace(new, marks=(*former.marks, secrets.token_hex(8))[-_MARKS:]))
+
+        raw = shared.change(changed)
+        time.sleep(_SEEN_WITHIN)
+        return self._copied(raw, self._decoded(raw))
+
+    def _read_shared(self, shared: SharedDocument) -> _Content:
+        """What the store has. What it no longer knows, and the copy has, is held again: without the right to write
+        that, in this process alone."""
+        known = self._known()  # before the store is asked: it then has all that is in the copy
+        raw = shared.read()
+        found = self._decoded(raw)
+        lost = _lost(known, found)
+        if not lost:
+            return self._copied(raw, found)
+        names = ", ".join(f"{one.repository}{f':{one.tag}' if one.tag else f'@{one.digest}'}" for one in lost)
+        _log.warning("the store no longer knew these holds, which this machine knows: they are held again: %s", names)
+        try:
+            return self._change_shared(shared, lambda content: content)
+        except JournalError as error:
+            _log.warning("other machines do not know of them: %s", error.message)
+            return _with(found, lost)
+
+    def _known(self) -> _Content:
+        """What the copy has; nothing if it cannot be read."""
+        with suppress(OSError, JournalError):
+            return self._decoded(read_bytes(self.path, _MOST))
+        return _Content()
+
+    def _copied(self, raw: bytes | None, found: _Content) -> _Content:
+        self._copy(raw)
+        return found
 
     def _encoded(self, content: _Content) -> bytes:
         payload = msgspec.json.encode(_file(self.registry, content))
@@ -261,6 +304,20 @@ class RegistryHolds:
         return Holds.active((*content.holds, *(hold for hold in put_back if not is_ended(hold))), now)
 
 
+def _lost(known: _Content, found: _Content) -> tuple[Hold, ...]:
+    """The holds that a copy has and the store does not, which does not know the last change of the copy either."""
+    if not known.marks or known.marks[-1] in found.marks:
+        return ()
+    if len(found.marks) == _MARKS and not set(known.marks) & set(found.marks):
+        return ()  # it is from long ago
+    names, now = set(map(_name, found.holds)), datetime.now(UTC)
+    return tuple(one for one in known.holds if _name(one) not in names and one.is_active(now))
+
+
+def _with(content: _Content, lost: tuple[Hold, ...]) -> _Content:
+    return replace(content, holds=(*content.holds, *lost))
+
+
 def _name(hold: Hold) -> tuple[Repository, Tag | None, Digest | None]:
     return hold.repository, hold.tag, hold.digest
 
@@ -269,6 +326,7 @@ def _content(file: _File) -> _Content:
     return _Content(
         tuple(_holds(file.holds)),
         {(Repository.parse(one.repository), Digest.parse(one.digest)): one.when for one in file.ended},
+        () if file.marks is msgspec.UNSET else tuple(file.marks),
     )
 
 
@@ -304,6 +362,7 @@ def _file(registry: str, content: _Content) -> _File:
             for hold in content.holds
         ],
         [_EndedEntry(str(name), str(digest), when) for (name, digest), when in content.ended.items()],
+        list(content.marks) if content.marks else msgspec.UNSET,
     )
 
 
