@@ -152,6 +152,19 @@ def test_a_lease_that_is_over_is_not_renewed_even_if_nobody_has_claimed_it(ledge
     assert ledger.renew([fence]) == [], "an undo may have locked the registry since"
 
 
+def test_the_lease_of_a_registry_that_is_over_is_not_renewed_either(ledger: Ledger) -> None:
+    fence = whole(ledger)
+    assert ledger.renew([fence]) == [fence]
+    over(ledger, fence)
+    assert ledger.renew([fence]) == []
+
+
+def test_another_one_waits_for_what_was_sent_under_the_lost_lease_of_a_registry(ledger: Ledger) -> None:
+    fence = claimed(ledger.claim_registry(KEY, KEY, "setup", limit=30)).fence
+    over(ledger, fence)
+    assert claimed(ledger.claim_registry(KEY, KEY, "b", limit=30)).wait > 20
+
+
 def test_nothing_is_claimed_without_the_lease_of_the_registry(ledger: Ledger) -> None:
     run, lease = begun(ledger, "shop/web"), whole(ledger)
     over(ledger, lease)
@@ -272,7 +285,7 @@ def test_a_run_that_sent_nothing_is_discarded_and_no_other(ledger: Ledger) -> No
 def test_a_run_does_not_begin_while_another_process_carries_out_the_one_before(ledger: Ledger) -> None:
     lease = Fence(KEY, "", 1, "setup")
     ledger.begin(NewRun("run-1", KEY), lambda _: [step("shop/web", 1)], lease)
-    claimed(ledger.claim_registry(KEY, KEY, holder_of("run-1"), limit=10))
+    lease = claimed(ledger.claim_registry(KEY, KEY, holder_of("run-1"), limit=10)).fence
     with pytest.raises(StoreError, match="still carries out the run before"):
         ledger.begin(NewRun("an undo", KEY, undoes="run-1"), lambda _: [], lease)
     ledger.release(lease, settled=True)
@@ -323,7 +336,7 @@ def test_a_run_that_ended_holds_no_registry_even_if_a_process_of_it_was_killed(l
     lease = whole(ledger)
     ledger.release(lease, settled=True)  # the share of the set-up
     ledger.begin(NewRun("run-1", KEY), lambda _: [step("shop/web", 1)], lease)
-    claimed(ledger.claim_registry(KEY, KEY, holder_of("run-1"), limit=10))  # of the process that is killed
+    lease = claimed(ledger.claim_registry(KEY, KEY, holder_of("run-1"), limit=10)).fence  # one of two is killed
     fence = claimed(ledger.claim_next("run-1", lease, "a", limit=10)).fence
     assert ledger.claim_registry(KEY, KEY, "an undo", limit=10) is None
     ledger.append("run-1", [Entry("looked", b"looked", "shop/web")], [fence])

@@ -6,7 +6,7 @@ database.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -123,6 +123,7 @@ class Ledgers(CountedMachine):
             return
         assert may
         lease.holder = holder_of(name)
+        process.whole = replace(process.whole, holder=lease.holder)
         self.known |= set() if undoes else names
         self.runs[name] = Run(name, undoes, set() if undoes else set(names), lines=len(lines))
         process.run = name

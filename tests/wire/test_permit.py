@@ -88,6 +88,7 @@ async def test_whoever_waits_for_a_store_that_is_away_gives_up_with_the_lease() 
         async def away() -> Holds:
             nonlocal asked
             asked += 1
+            assert asked < 10, "it goes on without its permit"
             error = StoreError("the store is away")
             error.may_repeat = True
             raise error

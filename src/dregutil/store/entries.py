@@ -16,7 +16,7 @@ __all__ = ["Entry", "Fence", "NewRun", "Taken", "append_lines", "holder_of"]
 class Fence:
     """A lease that was claimed: of a repository, or of a whole registry where `repository` is empty.
 
-    `holder` is for people: a lease is known by its fence.
+    A lease is known by its fence and its holder: a store that failed over may give a number out again.
     """
 
     registry: str

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from dregutil import clock
@@ -51,6 +52,7 @@ class Leases:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self._lock = threading.Lock()
+        self._renewing = threading.Lock()
         self._held: dict[tuple[str, str], Lease] = {}
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -72,6 +74,13 @@ class Leases:
                 self._thread = threading.Thread(target=self._renew_all, args=[self._wake], daemon=True)
                 self._thread.start()
         return lease, taken.wait
+
+    def hand_over(self, lease: Lease, how: Callable[[Fence], T], holder: str) -> T:
+        """Let a lease become that of another holder; `how` does it in the store. It is not renewed meanwhile."""
+        with self._renewing:
+            found = how(lease.fence)
+            lease.fence = replace(lease.fence, holder=holder)
+            return found
 
     def release(self, lease: Lease, *, settled: bool) -> None:
         """Give a lease up; one that is not `settled` runs out by itself. Raises StoreError."""
@@ -121,15 +130,16 @@ class Leases:
 
     def _renew(self, leases: list[Lease]) -> bool:
         """Renew leases; False if the store did not answer."""
-        asked = clock.now()
-        try:
-            held = set(self.ledger.renew([lease.fence for lease in leases]))
-        except StoreError as error:
-            _log.warning("leases could not be renewed: %s", error.message)
-            return False
-        for lease in leases:
-            if lease.fence in held:
-                lease.until = self._until(asked)
-            else:
-                lease.is_lost = True
-        return True
+        with self._renewing:
+            asked = clock.now()
+            try:
+                held = set(self.ledger.renew([lease.fence for lease in leases]))
+            except StoreError as error:
+                _log.warning("leases could not be renewed: %s", error.message)
+                return False
+            for lease in leases:
+                if lease.fence in held:
+                    lease.until = self._until(asked)
+                else:
+                    lease.is_lost = True
+            return True

@@ -134,7 +134,7 @@ class Ledger:
     def begin(self, run: NewRun, lines: Callable[[int], Sequence[Entry]], whole: Fence | None = None) -> int:
         """Begin the record of a run with its first lines, for its number; returns the number.
 
-        `whole` is the lease of the registry. It becomes the run's own: others may carry it out too.
+        `whole` is the lease of the registry. It becomes the run's own, and has its holder: others may carry it out too.
         """
         for _ in range(_TRIES):
             with suppress(ConflictError):  # another run had the number
@@ -311,14 +311,17 @@ _RENEW_REPOSITORY = (
     "UPDATE repository SET until = {now} + :lease WHERE registry = :key AND name = :name AND fence = :fence"
     " AND holder = :holder AND until > {now}"
 )
-_RENEW_REGISTRY = "UPDATE registry SET until = {now} + :lease WHERE key = :key AND fence = :fence AND until > {now}"
+_RENEW_REGISTRY = (
+    "UPDATE registry SET until = {now} + :lease WHERE key = :key AND fence = :fence AND holder = :holder"
+    " AND until > {now}"
+)
 _RELEASE_REPOSITORY = (
     "UPDATE repository SET until = 0, holder = '' WHERE registry = :key AND name = :name AND fence = :fence"
     " AND holder = :holder"
 )
 _RELEASE_REGISTRY = (
     "UPDATE registry SET sharers = sharers - 1, until = CASE WHEN sharers > 1 THEN until ELSE 0 END,"
-    " holder = CASE WHEN sharers > 1 THEN holder ELSE '' END WHERE key = :key AND fence = :fence"
+    " holder = CASE WHEN sharers > 1 THEN holder ELSE '' END WHERE key = :key AND fence = :fence AND holder = :holder"
 )
 _HAND_OVER = "UPDATE registry SET holder = :other WHERE key = :key AND fence = :fence AND sharers = 1"
 _DROP = (
@@ -370,10 +373,9 @@ def _check(transaction: Transaction, fence: Fence, left: float | None) -> None:
     Until the transaction ends nobody can claim it.
     """
     # A store that failed over to a copy which lacks the last claim gives its number out again: to another holder.
-    of_one = "repository WHERE registry = :key AND name = :name AND holder = :holder"
-    where = of_one if fence.repository else "registry WHERE key = :key"
+    where = "repository WHERE registry = :key AND name = :name" if fence.repository else "registry WHERE key = :key"
     lasts = "" if left is None else " AND until > {now} + :left"
-    sql = f"SELECT 1 FROM {where} AND fence = :fence{lasts} {{for_share}}"  # noqa: S608 - our own text
+    sql = f"SELECT 1 FROM {where} AND fence = :fence AND holder = :holder{lasts} {{for_share}}"  # noqa: S608 - our own text
     if not transaction.rows(sql, {**_of(fence), **({} if left is None else {"left": left})}):
         what = fence.repository or fence.registry
         raise LeaseLostError(

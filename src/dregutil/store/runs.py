@@ -82,7 +82,10 @@ class SharedRuns(RunStore):
 
         new = NewRun(name, key, undoes) if undoes else NewRun(name, key, plan=plan_sum(plan), tick=_tick())
         whole = self._whole.get(key)
-        number = self.ledger.begin(new, lines, None if whole is None else whole.fence)
+        if whole is None:
+            number = self.ledger.begin(new, lines)
+        else:
+            number = self.leases.hand_over(whole, lambda fence: self.ledger.begin(new, lines, fence), new.holder)
         folder = self._runs / name
         make_private_folder(folder)
         return SharedJournal(self.leases, key, folder, repositories, number=number)
