@@ -129,7 +129,15 @@ def test_more_than_max_remove_is_refused_unless_it_was_reviewed(program: Program
     assert "undo" not in dry.stdout
     shown = program.run("cleanup", "-f", "policy.yml", "--plan-out", "plan.jsonl")
     assert shown.returncode == 0
-    assert "REFUSED: branches takes 2 of 4 tags, and max_remove is 40%" in shown.stdout
+    said = (
+        "MORE THAN max_remove: branches takes 2 of 4 tags, and max_remove is 40%: review the plan before you apply it"
+    )
+    assert said in shown.stdout
+    assert "REFUSED" not in shown.stdout
+    waits = program.run("cleanup", "-f", "policy.yml", "--approve", "--store", f"sqlite://{tmp_path}/store.sqlite")
+    assert waits.returncode == 0
+    assert said.replace("apply", "approve") in waits.stderr
+    assert "REFUSED" not in waits.stderr
     assert program.run("apply", "plan.jsonl", "-y").returncode == 0
     assert set(shop.tags("team/app")) == {"main-0000002", "main-0000003"}
 

@@ -60,9 +60,17 @@ def freed_by_policy(plan: Plan) -> Mapping[str, int]:
 
 
 def policy_lines(
-    summaries: Sequence[PolicySummary], freed: Mapping[str, int], last: LastCleanup | None, *, width: int | None = None
+    summaries: Sequence[PolicySummary],
+    freed: Mapping[str, int],
+    last: LastCleanup | None,
+    *,
+    reviewed_before: str = "",
+    width: int | None = None,
 ) -> Iterator[str]:
-    """A line for each policy, with the changes since the last run if it is known."""
+    """A line for each policy, with the changes since the last run if it is known.
+
+    `reviewed_before`: what people do with the plan after a review, such as "apply"; then it is not refused.
+    """
     since = [] if last is None else [f"SINCE {last.when:%Y-%m-%d %H:%M}"]
     rows = [["POLICY", "TAGS", "KEEP", "REMOVE", "FREES", *since]]
     for one in summaries:
@@ -75,10 +83,11 @@ def policy_lines(
         if not one.selected:
             yield f"warning: the policy {one.name} selects nothing here"
         if one.refused:
-            yield (
-                f"REFUSED: {one.name} takes {one.taken}, and max_remove is {one.allowed}: "
-                "review it with --plan-out, then apply that"
-            )
+            what = f"{one.name} takes {one.taken}, and max_remove is {one.allowed}"
+            if reviewed_before:
+                yield f"MORE THAN max_remove: {what}: review the plan before you {reviewed_before} it"
+            else:
+                yield f"REFUSED: {what}: review it with --plan-out, then apply that"
 
 
 def rule_lines(rules: Sequence[RuleSummary], *, width: int | None = None) -> Iterator[str]:

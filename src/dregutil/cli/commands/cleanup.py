@@ -229,7 +229,9 @@ def _lines(args: argparse.Namespace, settings: Settings, proposal: Proposal) -> 
     judgement = proposal.judged.judgement
     width = width_of(sys.stdout if args.dry_run or args.plan_out else sys.stderr)
     found = [*detail_lines(judgement, width=width), ""] if args.details else []
-    found += policy_lines(proposal.summaries, freed_by_policy(proposal.plan), proposal.last, width=width)
+    reviewed = "apply" if args.plan_out else "approve" if args.approve else ""
+    freed = freed_by_policy(proposal.plan)
+    found += policy_lines(proposal.summaries, freed, proposal.last, reviewed_before=reviewed, width=width)
     others = sum(not verdict.policy and verdict.decision is Decision.KEEP for verdict in judgement)
     if others:
         found.append(f"selected by no policy, and kept: {plural(others, 'tag')}")
