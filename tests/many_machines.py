@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -97,10 +97,12 @@ sys.exit(run([*sys.argv[1:], *json.loads(sys.stdin.readline())]))
 
 @dataclass(frozen=True)
 class Machine(Program):
-    """`store`: the URL by which this machine reaches it; `extra`: more variables."""
+    """`store`: the URL by which this machine reaches it; `extra`: more variables; `timeout`: its `--timeout`, in
+    seconds."""
 
     store: str = ""
     extra: dict[str, str] = field(default_factory=dict)
+    timeout: float = TIMEOUT
 
     def ready(self) -> subprocess.Popen[str]:
         """The program, started: it goes on with the arguments that are written to it as JSON."""
@@ -116,7 +118,7 @@ class Machine(Program):
         )
 
     def command(self, arguments: tuple[str, ...], state: Path | None = None) -> list[str]:
-        options = ("--store", self.store, "--timeout", str(TIMEOUT), "--concurrency", "4")
+        options = ("--store", self.store, "--timeout", str(self.timeout), "--concurrency", "4")
         return super().command((*options, *arguments), state)
 
     def environment(self) -> dict[str, str]:
@@ -260,9 +262,11 @@ class Cluster:
         raise AssertionError(f"{found.returncode}\n{found.stdout}\n{found.stderr}")
 
     def undo(self, machine: Machine) -> None:
-        """Undo the run, once it is allowed to."""
+        """Undo the run, once it is allowed to. Nobody waits for what may be left of this one: it has time for each
+        answer, also where the machine is busy."""
         end = time.monotonic() + _PATIENCE
-        while (found := machine.run("undo", self.run, "-y")).returncode:
+        patient = replace(machine, timeout=_PATIENCE)
+        while (found := patient.run("undo", self.run, "-y")).returncode:
             refused = "may still be changing" in found.stderr or "another run is at work" in found.stderr
             assert refused, found.stdout + found.stderr
             assert time.monotonic() < end, found.stderr
