@@ -191,6 +191,29 @@ def test_a_copy_of_a_store_that_was_restored_from_an_older_one_is_made_again(
     assert rows(machine("a")) == rows(machine("b"))
 
 
+@pytest.mark.parametrize("since", [1, 2, 4])
+def test_a_copy_with_versions_that_a_restored_store_gave_out_again_is_made_again(
+    machine: Machine, database: Database, since: int
+) -> None:
+    machine("a").record(inventory(x=1), now=at(0))
+    with database.transaction() as transaction:
+        tables = {name: transaction.rows(f"SELECT * FROM {name}") for name in ("shared_file", "shared_row")}
+    machine("a").record(inventory(x=1, lost=2), now=at(10))
+    machine("b").bring()
+    with database.transaction() as transaction:
+        for name, former in tables.items():
+            transaction.execute(f"DELETE FROM {name}")
+            for row in former:
+                values = {f"c{chr(97 + number)}": value for number, value in enumerate(row)}
+                marks = ", ".join(f":{one}" for one in values)
+                transaction.execute(f"INSERT INTO {name} VALUES ({marks})", values)
+    for number in range(since):
+        machine("c").record(inventory(x=1, **{f"new{number}": number}), now=at(20 + number))
+    for name in "ab":
+        assert "lost" not in machine(name).named(SHOP)
+        assert rows(machine(name)) == rows(machine("c"))
+
+
 def test_a_store_without_a_history_leaves_no_copy(machine: Machine, database: Database) -> None:
     machine("a").record(inventory(x=1), now=at(0))
     with database.transaction() as transaction:

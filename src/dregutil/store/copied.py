@@ -70,16 +70,18 @@ class Layout:
         return msgspec.json.encode(_Text(self.user_version, list(self.statements))).decode()
 
 
-def known_version(copy: sqlite3.Connection) -> int:
-    """The version up to which the copy has all rows; 0 if it has none."""
-    if not copy.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_OURS,)).fetchone():
-        return 0
-    return int(copy.execute("SELECT max(version) FROM shared_copy").fetchone()[0])
+def known_version(copy: sqlite3.Connection) -> tuple[int, bytes]:
+    """The version up to which the copy has all rows, with its mark; 0 if it has none."""
+    try:
+        return copy.execute("SELECT version, mark FROM shared_copy").fetchone() or (0, b"")
+    except sqlite3.OperationalError:  # there is no such table
+        return 0, b""
 
 
-def note_version(copy: sqlite3.Connection, version: int) -> None:
-    copy.execute("CREATE TABLE IF NOT EXISTS shared_copy (id INTEGER PRIMARY KEY, version INTEGER NOT NULL)")
-    copy.execute("INSERT OR REPLACE INTO shared_copy VALUES (1, ?)", (version,))
+def note_version(copy: sqlite3.Connection, version: int, mark: bytes) -> None:
+    copy.execute("DROP TABLE IF EXISTS shared_copy")
+    copy.execute("CREATE TABLE shared_copy (version INTEGER NOT NULL, mark BLOB NOT NULL)")
+    copy.execute("INSERT INTO shared_copy VALUES (?, ?)", (version, mark))
 
 
 def make_again(copy: sqlite3.Connection, layout: Layout) -> None:

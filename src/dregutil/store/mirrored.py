@@ -2,16 +2,18 @@
 
 A change is made in a copy that is up to date, while nobody else changes the file. What it changed is found by triggers,
 and written to the store; the store commits first, so that a copy never has what the store has not. A copy knows up to
-which version it has the rows, and takes those that came later. A copy with other tables than the store's, or with a
-version that the store does not have (it was restored from an older one), is made again.
+which version it has the rows, and takes those that came later. A copy with other tables than the store's is made again,
+and so is one of a version that the store does not have: it was restored from an older one, and may have got another
+version of that number since. So each version has a mark, in a row of its own.
 """
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dregutil.errors import ConflictError, JournalError, StoreError
@@ -27,24 +29,30 @@ from dregutil.store.copied import (
     unwatch,
     watch,
 )
-from dregutil.store.database import Database, Transaction
+from dregutil.store.database import Database, Row, Transaction
 
 __all__ = ["MirroredFile"]
 
 _KEPT = 10_000  # versions for which deleted rows are kept; a copy that is older is made again
 _TRIES = 20  # to get a number, beside other files that begin
+_MARK = "#"  # the part of the rows with the marks of versions; no table is called so
 _BUSY = 60.0  # seconds to wait for another process that writes to the copy
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """The newest state of a file in the store: its number, version and tables. Deleted rows up to version `forgotten`
-    are no longer known."""
+    """The newest state of a file in the store: its number, version and tables, and the version's mark. Deleted rows up
+    to version `forgotten` are no longer known."""
 
     number: int
     version: int
     forgotten: int
     layout: str
+    mark: bytes = b""
+
+
+def _key(version: int) -> bytes:
+    return b"%d" % version
 
 
 class _CopyError(Exception):
@@ -81,7 +89,7 @@ class MirroredFile:
             self.path.unlink(missing_ok=True)
             return
         with self._opened() as copy:
-            if known_version(copy) == head.version:
+            if known_version(copy) == (head.version, head.mark):
                 return
             with self._database.transaction(durable=False, pauses=True) as transaction:
                 copy.execute("BEGIN IMMEDIATE")
@@ -103,9 +111,9 @@ class MirroredFile:
                 watch(copy, before)
                 with _errors_of_copy():
                     yield
-                version = self._publish(transaction, copy, head, before)
+                version, mark = self._publish(transaction, copy, head, before)
                 unwatch(copy)
-                note_version(copy, version)
+                note_version(copy, version, mark)
             copy.execute("COMMIT")
         except _CopyError as error:
             if copy.in_transaction:
@@ -116,12 +124,15 @@ class MirroredFile:
                 copy.execute("ROLLBACK")
             raise
 
-    def _publish(self, transaction: Transaction, copy: sqlite3.Connection, head: _Head, before: Layout) -> int:
-        """Write what was changed to the store; returns the version of the file now."""
-        after, version = Layout.of(copy), head.version + 1
+    def _publish(
+        self, transaction: Transaction, copy: sqlite3.Connection, head: _Head, before: Layout
+    ) -> tuple[int, bytes]:
+        """Write what was changed to the store; returns the version of the file now, and its mark."""
+        after, version, mark = Layout.of(copy), head.version + 1, secrets.token_bytes(8)
         rows = changed_rows(copy, before) if after == before else [*changed_rows(copy, before), *every_row(copy, after)]
         if not rows and head.version:
-            return head.version
+            return head.version, head.mark
+        rows.append((_MARK, _key(version), mark))
         newest = {(part, key): body for part, key, body in rows}
         transaction.put(
             "shared_row",
@@ -135,30 +146,44 @@ class MirroredFile:
         )
         if not version % _KEPT:
             self._forget(transaction, head.number, version - _KEPT)
-        return version
+        return version, mark
 
     def _forget(self, transaction: Transaction, number: int, until: int) -> None:
-        values = {"number": number, "until": until}
+        values = {"number": number, "until": until, "mark": _MARK}
         transaction.execute(
-            "DELETE FROM shared_row WHERE file = :number AND body IS NULL AND version <= :until", values
+            "DELETE FROM shared_row WHERE file = :number AND (body IS NULL OR part = :mark) AND version <= :until",
+            values,
         )
         transaction.execute("UPDATE shared_file SET forgotten = :until WHERE id = :number", values)
 
     def _catch_up(self, transaction: Transaction, copy: sqlite3.Connection, head: _Head) -> None:
         """Take what the copy does not have, within its transaction."""
-        known = known_version(copy)
-        if known == head.version:
+        known, mark = known_version(copy)
+        if (known, mark) == (head.version, head.mark):
             return
         layout = Layout.parse(head.layout)
-        if known < head.forgotten or known > head.version or Layout.of(copy) != layout:
+        is_older = head.forgotten < known <= head.version and mark == self._mark(transaction, head, known)
+        if not is_older or Layout.of(copy) != layout:
             make_again(copy, layout)
             known = 0
         rows = transaction.each(
-            "SELECT part, key, body FROM shared_row WHERE file = :number AND version > :known",
-            {"number": head.number, "known": known},
+            "SELECT part, key, body FROM shared_row WHERE file = :number AND version > :known AND part <> :mark",
+            {"number": head.number, "known": known, "mark": _MARK},
         )
         apply_rows(copy, layout, ((str(part), bytes(key), body) for part, key, body in rows))
-        note_version(copy, head.version)
+        note_version(copy, head.version, head.mark)
+
+    def _mark(self, transaction: Transaction, head: _Head, version: int) -> bytes:
+        """The mark of a version."""
+        rows = transaction.rows(
+            "SELECT body FROM shared_row WHERE file = :number AND part = :part AND key = :key",
+            {"number": head.number, "part": _MARK, "key": _key(version)},
+        )
+        return bytes(rows[0][0]) if rows else b""
+
+    def _of(self, transaction: Transaction, row: Row) -> _Head:
+        head = _Head(*row)
+        return replace(head, mark=self._mark(transaction, head, head.version))
 
     def _head(self, transaction: Transaction) -> _Head | None:
         """None if nobody has written the file."""
@@ -167,7 +192,7 @@ class MirroredFile:
             " WHERE registry = :registry AND name = :name AND version > 0",
             self._values,
         )
-        return _Head(*rows[0]) if rows else None
+        return self._of(transaction, rows[0]) if rows else None
 
     def _make_known(self) -> None:
         """Give the file a number."""
@@ -191,7 +216,7 @@ class MirroredFile:
             " RETURNING id, version, forgotten, layout",
             self._values,
         )
-        return _Head(*rows[0])
+        return self._of(transaction, rows[0])
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
