@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dregutil.store.grants import grants_sql
-from images import Pusher
+from images import Pusher, created
 from listening import until
 from program import Program
 from servers import DistributionServer
@@ -125,6 +125,25 @@ def test_a_plan_of_another_machine_is_approved_on_the_page_carried_out_by_a_work
         assert undone["state"] == "done", undone
         assert tags(pusher) == before
         assert all(pusher.is_whole(name, tag) for name, found in before.items() for tag in found)
+
+
+def test_a_page_shows_what_the_policy_of_a_plan_from_a_terminal_keeps(
+    team: Team, registry: Watched, pusher: Pusher, pages: Callable[..., Serving]
+) -> None:
+    for name in REPOSITORIES:
+        for days, tag in ((30, "1.0"), (20, "1.1"), (10, "2.0")):
+            pusher.push_image(name, tag, seed=f"{name} {tag}", config=created(days))
+    keeps = ", ".join(REPOSITORIES)
+    policy = f"version: 1\npolicies:\n  - {{name: mine, repositories: [{keeps}], keep: {{last: 1}}}}\n"
+    (team.folder / "policy.yml").write_text(policy)
+    with pages("pages", *PEOPLE) as serving:
+        sum_ = team.plan("ann", "cleanup", "-f", str(team.folder / "policy.yml"))
+        until(lambda: shown(serving, sum_, **BOB))
+        groups = serving.get(f"plans/{sum_}", **BOB).json["plan"]["groups"]
+        rows = [(one["policy"], one["removed"], one["kept"], len(one["rows"]), one["rows"][-1]) for one in groups]
+        found = [(*row[:4], row[4]["action"], row[4]["because"], row[4]["images"][0]["tags"]) for row in rows]
+        assert found == [("mine", 2, 1, 2, "KEEP", "last: 1", ["2.0"])] * len(REPOSITORIES)
+        assert [one["rows"][0]["action"] for one in groups] == ["REMOVE"] * len(REPOSITORIES)
 
 
 def test_what_the_page_makes_is_decided_anywhere(

@@ -44,8 +44,11 @@ def stored_plans(settings: Settings) -> Iterator[Plans]:
         yield Plans(database)
 
 
-def put_for_approval(args: argparse.Namespace, settings: Settings, plan: Plan, lines: Iterable[str]) -> None:
-    """Put a plan into the store, and say which command approves it, after `lines` that show it. Raises StoreError."""
+def put_for_approval(
+    args: argparse.Namespace, settings: Settings, plan: Plan, lines: Iterable[str], stays: bytes | None = None
+) -> None:
+    """Put a plan into the store, and say which command approves it, after `lines` that show it. `stays`: what its
+    policy keeps, for pages. Raises StoreError."""
     for line in lines:
         note(settings, line)
     if not plan.steps:
@@ -53,7 +56,7 @@ def put_for_approval(args: argparse.Namespace, settings: Settings, plan: Plan, l
         emit(settings, [], [])
         return
     with stored_plans(settings) as plans:
-        found = plans.add(plan, made_by=user_name(), needed=args.approvals or 1)
+        found = plans.add(plan, made_by=user_name(), needed=args.approvals or 1, stays=stays)
     people = "" if found.needed == 1 else f" of {found.needed} people"
     approve = settings.advised(f"plans approve {short_sum(found.sum)}")
     note(

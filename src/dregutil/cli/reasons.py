@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dregutil.plan.model import Plan
     from dregutil.session.sync import Session
 
-__all__ = ["check_reasons", "write_policy_reasons", "write_reasons"]
+__all__ = ["check_reasons", "policy_reasons", "write_policy_reasons", "write_reasons"]
 
 
 def check_reasons(args: argparse.Namespace) -> None:
@@ -37,30 +37,41 @@ def write_reasons(args: argparse.Namespace, settings: Settings, plan: Plan) -> N
 def write_policy_reasons(args: argparse.Namespace, settings: Settings, registry: Session, proposal: Proposal) -> None:
     """As `write_reasons`, with what the policies keep, and the difference from the last run by this policy."""
     if args.reasons_out:
-        from dregutil.pages.plan import PlanFound
+        _write(args, _of_policy(settings, registry, proposal, _command(args, settings)))
 
-        compared, left = registry.last_removal(None if proposal.path is None else str(proposal.path))
-        refused = ", ".join(f"{one.name} ({one.taken})" for one in proposal.refused)
-        found = PlanFound(
-            str(settings.policy),
-            is_file=False,
-            plan=proposal.plan,
-            refused=f"more than max_remove would go: {refused}" if refused else "",
-            command=_command(args, settings),
-            judgement=proposal.judged.judgement,
-            compared=compared,
-            compared_left=left,
-        )
-        _write(args, found)
+
+def policy_reasons(settings: Settings, registry: Session, proposal: Proposal) -> bytes:
+    """What `--reasons-out` writes, for a store."""
+    return _encoded(_of_policy(settings, registry, proposal, ""))
+
+
+def _of_policy(settings: Settings, registry: Session, proposal: Proposal, command: str) -> PlanFound:
+    from dregutil.pages.plan import PlanFound
+
+    compared, left = registry.last_removal(None if proposal.path is None else str(proposal.path))
+    refused = ", ".join(f"{one.name} ({one.taken})" for one in proposal.refused)
+    return PlanFound(
+        str(settings.policy),
+        is_file=False,
+        plan=proposal.plan,
+        refused=f"more than max_remove would go: {refused}" if refused else "",
+        command=command,
+        judgement=proposal.judged.judgement,
+        compared=compared,
+        compared_left=left,
+    )
 
 
 def _write(args: argparse.Namespace, found: PlanFound) -> None:
+    write_named(Path(args.reasons_out), [_encoded(found), b"\n"], "the reasons")
+
+
+def _encoded(found: PlanFound) -> bytes:
     from dregutil.pages.limits import Limits
     from dregutil.pages.page import encoded
     from dregutil.pages.plan import plan_part
 
-    text = encoded(plan_part(found, Limits()))
-    write_named(Path(args.reasons_out), [text.encode(), b"\n"], "the reasons")
+    return encoded(plan_part(found, Limits())).encode()
 
 
 def _command(args: argparse.Namespace, settings: Settings) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import msgspec
+
 from dregutil.journal.record import RunRecord
 from dregutil.journal.removed import Removed
 from dregutil.oci.names import Digest, Repository, Tag
@@ -21,7 +23,7 @@ from dregutil.plan.model import Action, Plan, Step
 from dregutil.report.removal import held_back, signature_tags
 from dregutil.retention.verdict import Judgement, ReasonKind, Verdict
 
-__all__ = ["PlanFound", "plan_part"]
+__all__ = ["PlanFound", "plan_part", "with_stays"]
 
 _MOST_KEPT = 3  # images named of those that a reason keeps
 _MOST_LEFT_OUT = 50
@@ -71,6 +73,38 @@ def plan_part(found: PlanFound, limits: Limits) -> model.Plan:
         left_out={name: label(why) for name, why in [*plan.left_out.items()][:_MOST_LEFT_OUT]},
         changes=_changes(plan, found, limits),
     )
+
+
+def with_stays(own: model.Plan, other: model.Plan) -> model.Plan:
+    """A plan as it is made from its file alone, with what `other`, which somebody made from its policy, says of what
+    stays, and of the last run. What goes is that of the file. Unchanged if `other` is of another plan."""
+    if other.sum != own.sum:
+        return own
+    kept = {
+        (one.policy, one.repository): rows
+        for one in other.groups
+        if (rows := [row for row in one.rows if row.action == "KEEP"])
+    }
+    going = {
+        (one.policy, one.repository): (one, rows)
+        for one in own.groups
+        if (rows := [row for row in one.rows if row.action != "KEEP"])
+    }
+    groups = [
+        msgspec.structs.replace(one, rows=[*rows, *kept.get(key, ())], kept=_number(kept.get(key, ())))
+        for key, (one, rows) in going.items()
+    ]
+    groups += [
+        model.PlanGroup(policy=key[0], repository=key[1], removed=0, kept=_number(rows), frees=0, rows=rows)
+        for key, rows in kept.items()
+        if key not in going
+    ]
+    left_out = max(own.groups_left_out, len(other.groups) + other.groups_left_out - len(groups))
+    return msgspec.structs.replace(own, groups=groups, groups_left_out=left_out, changes=other.changes)
+
+
+def _number(rows: Iterable[model.PlanRow]) -> int:
+    return sum(row.tags + row.untagged for row in rows)
 
 
 def _kind(found: PlanFound) -> Literal["plan", "policy"]:

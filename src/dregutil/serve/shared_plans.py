@@ -8,6 +8,7 @@ FOLDER/SUM.jsonl, SUM.page, SUM.json   as in `plan_store`, without approvals
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -22,10 +23,11 @@ from dregutil.pages.label import label
 from dregutil.pages.limits import Limits
 from dregutil.pages.model import Plan
 from dregutil.pages.page import encoded
-from dregutil.pages.plan import PlanFound, plan_part
+from dregutil.pages.plan import PlanFound, plan_part, with_stays
 from dregutil.plan.approval import State
 from dregutil.plan.file import decode_plan
 from dregutil.plan.model import Step
+from dregutil.serve.listed import shown as as_shown
 from dregutil.serve.plan_store import Approval, PlanStore, StoredPlan, parse_sum
 from dregutil.serve.plans import BY_ITSELF
 from dregutil.serve.team import Team
@@ -140,6 +142,7 @@ class SharedPlans:
                 steps=plan.steps,
                 policy=self._policy if plan.kind == "policy" else "",
                 needed=needed,
+                stays=encoded(self.page(sum_)).encode() if plan.kind == "policy" else None,
             )
         )
 
@@ -218,6 +221,7 @@ class SharedPlans:
             body = self._bodies.body(row.sum)
             plan, _ = decode_plan(body.splitlines(keepends=True))
             shown = plan_part(PlanFound(row.policy or "the store", is_file=not row.policy, plan=plan), Limits())
+            shown = _with_stays(shown, self._bodies.stays(row.sum))
             write_private(beside, body)
             write_private(beside.with_suffix(".page"), encoded(shown).encode())
             kind: Literal["policy", "selection"] = "policy" if row.policy else "selection"
@@ -243,6 +247,13 @@ class SharedPlans:
             needed=row.needed,
             expires=row.expires,
         )
+
+
+def _with_stays(shown: Plan, stays: bytes | None) -> Plan:
+    """With what its maker says of what stays; without, if that cannot be read, as from another version."""
+    with contextlib.suppress(msgspec.MsgspecError):
+        return with_stays(shown, msgspec.convert(as_shown(msgspec.json.decode(stays or b"")), Plan))
+    return shown
 
 
 def _maker(row: Row) -> str | None:

@@ -49,7 +49,7 @@ _PAUSE = Right("UPDATE", ("paused", "paused_by", "pace"))
 # A plan that is recorded waits: whoever records it cannot say that it is approved, or carried out.
 _NEW_PLAN = Right(
     "INSERT",
-    ("sum", "registry", "made", "made_by", "expires", "approvals", "tags", "steps", "policy", "body"),
+    ("sum", "registry", "made", "made_by", "expires", "approvals", "tags", "steps", "policy", "body", "stays"),
 )
 _CARRY_OUT = Right("UPDATE", ("state", "run", "why", "holder", "until", "tries"))
 # What is read of a registry, and what is held: plans rest on it. An earlier state of it can be read again.

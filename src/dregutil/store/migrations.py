@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dregutil.errors import StoreError
 from dregutil.store.database import Database, Transaction, first
 from dregutil.store.fact_tables import facts
+from dregutil.store.plan_rows import STAYS_OF_PLAN
 from dregutil.store.queue_tables import QUEUE, queue_is_current, update_queue
 from dregutil.store.workers import RUN_OF_TICK, WORKERS
 
@@ -121,6 +122,7 @@ _STEPS: tuple[tuple[str, str | Callable[[Database], str]], ...] = (
     ("what a team knows", facts),
     ("schedules, workers and their queue", WORKERS + QUEUE),
     ("runs of schedules", RUN_OF_TICK),
+    ("what stays beside a plan", STAYS_OF_PLAN),
 )
 NEWEST = len(_STEPS)
 _TABLE = re.compile(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+)( PARTITION OF)?")

@@ -16,6 +16,7 @@ __all__ = [
     "OPEN",
     "OVER",
     "STATE",
+    "STAYS_OF_PLAN",
     "PlanState",
     "StoredPlan",
     "no_such_plan",
@@ -25,6 +26,11 @@ __all__ = [
     "read_plan_row",
     "short",
 ]
+
+STAYS_OF_PLAN = """
+ALTER TABLE plan ADD COLUMN stays {bytes};
+"""
+"""What a policy keeps, and why, as pages show it: the sum of a plan is of what it removes alone."""
 
 PlanState = Literal["waiting", "approved", "running", "done", "failed", "rejected", "replaced", "expired"]
 OVER = (

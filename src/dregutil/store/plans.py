@@ -69,8 +69,11 @@ class Plans:
 
     # People
 
-    def add(self, plan: Plan, *, made_by: str, needed: int = 1, lasts: float = LASTS) -> StoredPlan:
-        """Put a plan into the store, for `needed` people to approve within `lasts` seconds."""
+    def add(
+        self, plan: Plan, *, made_by: str, needed: int = 1, lasts: float = LASTS, stays: bytes | None = None
+    ) -> StoredPlan:
+        """Put a plan into the store, for `needed` people to approve within `lasts` seconds. `stays`: as `stays`
+        returns it."""
         lines = list(encode_plan(plan))
         return self.add_file(
             b"".join(lines),
@@ -81,6 +84,7 @@ class Plans:
             policy="" if plan.policy is None else plan.policy.file,
             needed=needed,
             lasts=lasts,
+            stays=stays,
         )
 
     def add_file(
@@ -94,6 +98,7 @@ class Plans:
         policy: str = "",
         needed: int = 1,
         lasts: float = LASTS,
+        stays: bytes | None = None,
     ) -> StoredPlan:
         """As `add`, with the bytes of the plan's file; `registry` is the key of its registry, `tags` how many it
         removes."""
@@ -113,6 +118,7 @@ class Plans:
             "steps": steps,
             "policy": policy,
             "body": body,
+            "stays": stays,
         }
         with self._database.transaction() as transaction:
             transaction.execute(_ADD, values)
@@ -152,6 +158,12 @@ class Plans:
         if _sum_of(found) != sum_:
             raise PlanRefusedError(f"the plan {sum_} was altered in the store", advice="make the plan again")
         return found
+
+    def stays(self, sum_: str) -> bytes | None:
+        """What the policy of a plan keeps, and why, as its maker put it there; None if it has no policy."""
+        with self._database.transaction(durable=False) as transaction:
+            rows = transaction.rows("SELECT stays FROM plan WHERE sum = :sum", {"sum": sum_})
+        return None if not rows or rows[0][0] is None else bytes(rows[0][0])
 
     def approve(self, sum_: str, who: str) -> StoredPlan:
         """Approve a plan. Raises PlanRefusedError if this person may not, or it does not wait for that."""
@@ -312,8 +324,8 @@ def begin_plan(transaction: Transaction, sum_: str, run: str) -> None:
 
 _MINE = " WHERE sum = :sum AND state = 'running' AND holder = :holder AND until > {now}"
 _ADD = (
-    "INSERT INTO plan (sum, registry, made, made_by, expires, approvals, tags, steps, policy, body)"
-    " VALUES (:sum, :registry, {now}, :made_by, {now} + :lasts, :needed, :tags, :steps, :policy, :body)"
+    "INSERT INTO plan (sum, registry, made, made_by, expires, approvals, tags, steps, policy, body, stays)"
+    " VALUES (:sum, :registry, {now}, :made_by, {now} + :lasts, :needed, :tags, :steps, :policy, :body, :stays)"
     " ON CONFLICT (sum) DO NOTHING"
 )
 _APPROVE = (

@@ -20,7 +20,7 @@ from dregutil.cli.opened import opened
 from dregutil.cli.output import count, emit, note, plural
 from dregutil.cli.policies import ChosenPolicy, chosen_policy
 from dregutil.cli.policy_warnings import expiry_warnings, unmatched_selectors
-from dregutil.cli.reasons import check_reasons, write_policy_reasons
+from dregutil.cli.reasons import check_reasons, policy_reasons, write_policy_reasons
 from dregutil.cli.repositories import PARTIAL
 from dregutil.cli.settings import Settings
 from dregutil.cli.storage import collector_of, read_stored, storage_code
@@ -119,7 +119,8 @@ def _cleanup(
     _tell(settings, proposal)
     code = max(storage_code(stored), PARTIAL if _is_partial(args, proposal) else 0)
     if args.approve:
-        put_for_approval(args, settings, proposal.plan, _lines(args, settings, proposal))
+        stays = policy_reasons(settings, registry, proposal)
+        put_for_approval(args, settings, proposal.plan, _lines(args, settings, proposal), stays)
         return code
     if only_shows:
         _show(args, settings, registry, proposal)
