@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,12 +20,14 @@ __all__ = [
     "STAYS_OF_PLAN",
     "PlanState",
     "StoredPlan",
+    "expire",
     "no_such_plan",
     "now_of",
     "plan_of",
     "plans_of",
     "read_plan_row",
     "short",
+    "sum_of",
 ]
 
 STAYS_OF_PLAN = """
@@ -41,6 +44,7 @@ STATE = (
     f"CASE WHEN {OVER} THEN 'expired' WHEN state = 'running' AND EXISTS (SELECT 1 FROM run AS begun"  # noqa: S608
     " WHERE begun.name = plan.run AND begun.finished) THEN 'done' ELSE state END"
 )
+_EXPIRE = f"UPDATE plan SET state = 'expired' WHERE {OVER}"
 COLUMNS = f"sum, registry, made, made_by, expires, approvals, {STATE}, tags, steps, policy, run, why"
 OPEN = f"({STATE} IN ('waiting', 'approved', 'running'))"
 
@@ -98,9 +102,20 @@ def now_of(transaction: Transaction) -> datetime:
     return _time(first(transaction.rows("SELECT {now}")))
 
 
+def expire(transaction: Transaction) -> None:
+    """What nobody has begun in time is over; so is what was taken and never begun."""
+    transaction.execute(_EXPIRE)
+
+
 def short(sum_: str) -> str:
     """The first digits of a sum."""
     return sum_.removeprefix("sha256:")[:12]
+
+
+def sum_of(body: bytes) -> str:
+    """The sum of a plan's file: of all but its last line."""
+    end = body.rfind(b"\n", 0, len(body) - 1) + 1
+    return f"sha256:{hashlib.sha256(body[:end]).hexdigest()}"
 
 
 def no_such_plan(text: str) -> NotFoundError:

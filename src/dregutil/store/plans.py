@@ -12,7 +12,6 @@ is begun twice: whoever takes it after that continues the run.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -29,12 +28,14 @@ from dregutil.store.plan_rows import (
     OVER,
     PlanState,
     StoredPlan,
+    expire,
     no_such_plan,
     now_of,
     plan_of,
     plans_of,
     read_plan_row,
     short,
+    sum_of,
 )
 
 __all__ = ["LASTS", "PlanState", "Plans", "StoredPlan", "TakenPlan", "begin_plan"]
@@ -107,7 +108,7 @@ class Plans:
                 f"the plan has {len(body) >> 20} MB, and the store takes {_LARGEST >> 20}",
                 advice="--limit makes a smaller one",
             )
-        sum_ = _sum_of(body)
+        sum_ = sum_of(body)
         values = {
             "sum": sum_,
             "registry": registry,
@@ -155,7 +156,7 @@ class Plans:
         if not rows:
             raise no_such_plan(sum_)
         found = bytes(rows[0][0])
-        if _sum_of(found) != sum_:
+        if sum_of(found) != sum_:
             raise PlanRefusedError(f"the plan {sum_} was altered in the store", advice="make the plan again")
         return found
 
@@ -168,7 +169,7 @@ class Plans:
     def approve(self, sum_: str, who: str) -> StoredPlan:
         """Approve a plan. Raises PlanRefusedError if this person may not, or it does not wait for that."""
         with self._database.transaction() as transaction:
-            _expire(transaction)
+            expire(transaction)
             plan = _locked(transaction, sum_)
             _check_waits(plan, "approved")
             why = approval.why_not_approve(_facts(plan), who, now_of(transaction))
@@ -182,7 +183,7 @@ class Plans:
     def withdraw(self, sum_: str, who: str) -> StoredPlan:
         """Forget an approval. Raises PlanRefusedError if there is none, or it is too late: the plan is carried out."""
         with self._database.transaction() as transaction:
-            _expire(transaction)
+            expire(transaction)
             plan = _locked(transaction, sum_)
             _check_waits(plan, "left unapproved", or_approved=True)
             if not transaction.execute(
@@ -203,7 +204,7 @@ class Plans:
         """Let nobody carry out a plan. Raises PlanRefusedError if it is too late."""
         why = f"{who} rejected it{f': {because}' if because else ''}"
         with self._database.transaction() as transaction:
-            _expire(transaction)
+            expire(transaction)
             if not transaction.execute(_REJECT, {"sum": sum_, "why": why}):
                 plan = read_plan_row(transaction, sum_)
                 _check_waits(plan, "rejected", or_approved=True)
@@ -223,7 +224,7 @@ class Plans:
                 "is_busy": registry in busy,
             }
             with self._database.transaction() as transaction:
-                _expire(transaction)
+                expire(transaction)
                 sum_ = first(transaction.rows(_FIND, values))
                 if sum_ is None:
                     continue
@@ -280,7 +281,7 @@ class Plans:
         """How many plans of these registries have each state."""
         found: dict[str, int] = {}
         with self._database.transaction() as transaction:
-            _expire(transaction)
+            expire(transaction)
             for registry in registries:
                 values = {"registry": registry}
                 sql = "SELECT state, count(*) FROM plan WHERE registry = :registry GROUP BY state"
@@ -291,7 +292,7 @@ class Plans:
     def forget_old(self) -> int:
         """Remove plans that ended a month ago; returns how many."""
         with self._database.transaction() as transaction:
-            _expire(transaction)
+            expire(transaction)
             return transaction.execute(
                 f"DELETE FROM plan WHERE NOT {OPEN} AND expires < {{now}} - :kept", {"kept": _KEPT}
             )
@@ -365,12 +366,6 @@ _BEGIN = (
     "UPDATE plan SET run = :run, state = 'running' WHERE sum = :sum AND run = '' AND expires > {now}"
     " AND state IN ('approved', 'running')"
 )
-_EXPIRE = f"UPDATE plan SET state = 'expired' WHERE {OVER}"
-
-
-def _expire(transaction: Transaction) -> None:
-    """What nobody has begun in time is over; so is what was taken and never begun."""
-    transaction.execute(_EXPIRE)
 
 
 def _locked(transaction: Transaction, sum_: str) -> StoredPlan:
@@ -382,12 +377,6 @@ def _locked(transaction: Transaction, sum_: str) -> StoredPlan:
 def _is_approved(transaction: Transaction, sum_: str) -> bool:
     plan = read_plan_row(transaction, sum_)
     return len(approval.standing(_facts(plan), now_of(transaction))) >= plan.needed
-
-
-def _sum_of(body: bytes) -> str:
-    """The sum of a plan's file: of all but its last line."""
-    end = body.rfind(b"\n", 0, len(body) - 1) + 1
-    return f"sha256:{hashlib.sha256(body[:end]).hexdigest()}"
 
 
 def _facts(plan: StoredPlan) -> Facts:
