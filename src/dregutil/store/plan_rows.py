@@ -44,7 +44,7 @@ STATE = (
     f"CASE WHEN {OVER} THEN 'expired' WHEN state = 'running' AND EXISTS (SELECT 1 FROM run AS begun"  # noqa: S608
     " WHERE begun.name = plan.run AND begun.finished) THEN 'done' ELSE state END"
 )
-_EXPIRE = f"UPDATE plan SET state = 'expired' WHERE {OVER}"
+_EXPIRE = f"UPDATE plan SET state = 'expired' WHERE {OVER}"  # noqa: S608 - our own text
 COLUMNS = f"sum, registry, made, made_by, expires, approvals, {STATE}, tags, steps, policy, run, why"
 OPEN = f"({STATE} IN ('waiting', 'approved', 'running'))"
 
