@@ -19,6 +19,7 @@ import yaml
 
 from dregutil.cli.configuration import read_configuration
 from dregutil.cli.parser import build_parser
+from dregutil.oci.names import RegistryAddress
 from dregutil.retention.policyfile import read_policy
 from dregutil.store.address import StoreAddress
 from images import Pusher, created
@@ -120,6 +121,49 @@ def test_the_team_shares_a_store_whose_password_is_in_a_file_alone() -> None:
     assert mounted[work["environment"]["DREGUTIL_CONFIG"]] == f"./{TEAM.stem}.toml"
     policy = Path(schedule.args[schedule.args.index("-f") + 1])
     assert (TEAM.parent / mounted[str(policy.parent)] / policy.name).exists()
+
+
+def _with_the_team() -> dict[str, Any]:
+    """The services of compose.yml with team.yml, as Compose merges them: tables by key, lists joined."""
+
+    def merged(one: Any, other: Any) -> Any:
+        if isinstance(one, dict) and isinstance(other, dict):
+            return {**one, **{key: merged(one.get(key), value) for key, value in other.items()}}
+        replaces = one is None or not isinstance(one, list)
+        return other if replaces else [*one, *other]
+
+    base, team = (yaml.safe_load(path.read_text())["services"] for path in (COMPOSE, TEAM))
+    commands = {
+        name: {key: value for key, value in one.items() if key in ("entrypoint", "command")}
+        for name, one in team.items()
+    }
+    return {name: {**one, **commands.get(name, {})} for name, one in merged(base, team).items()}
+
+
+def test_in_a_team_everything_uses_the_store() -> None:
+    """`collect` without it would not see the cleanup of an hour ago, and `undo` could not put it back."""
+    for name, service in _with_the_team().items():
+        if service["image"] == "dregutil":
+            assert service["environment"]["DREGUTIL_STORE"], name
+            assert "store-password" in service["secrets"], name
+    own = read_configuration(TEAM.with_suffix(".toml")).registries["registry"].address
+    environment = yaml.safe_load(COMPOSE.read_text())["x-dregutil"]["environment"]
+    assert own.key == RegistryAddress.parse(environment["REGISTRY"]).key
+    said = TEAM.read_text()
+    assert "echo COMPOSE_FILE=compose.yml:team.yml >>.env" in said, "or ./collect and cron would know compose.yml alone"
+
+
+def test_nothing_is_mounted_below_what_is_read_only() -> None:
+    """Docker would have to make the place of the mount there, and cannot."""
+    for name, service in _with_the_team().items():
+        places = {}
+        for volume in service.get("volumes", ()):
+            _, place = volume.removesuffix(":ro").rsplit(":", 1)
+            assert place not in places, (name, place)
+            places[place] = volume.endswith(":ro")
+        for place in places:
+            above = [str(parent) for parent in Path(place).parents]
+            assert not [one for one, is_fixed in places.items() if is_fixed and one in above], (name, place)
 
 
 def test_the_scripts_are_posix_shell() -> None:
