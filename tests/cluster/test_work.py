@@ -15,6 +15,8 @@ import pytest
 from dregutil.store.database import Database
 from images import Pusher
 from servers import DistributionServer
+from servers.link import Link
+from servers.postgres import Postgres
 from team_work import SlowRegistry, Team, WorkerProcess, wait_until
 
 REPOSITORIES = [f"team/{name}" for name in "abcdefgh"]
@@ -148,6 +150,22 @@ def test_a_worker_that_is_ended_stops_after_the_step_in_flight_and_another_conti
     wait_until(lambda: team.plan_of(sum_)["state"] == "done")
     assert is_clean(pusher)
     assert len(registry.deleted) == len(set(registry.deleted)) == 16
+
+
+def test_a_worker_whose_store_hangs_ends_soon_after_the_grace_period(
+    tmp_path: Path, shared_url: str, registry: SlowRegistry, postgres: Postgres
+) -> None:
+    with Link(postgres.port) as link:
+        store = shared_url.replace(f":{postgres.port}/", f":{link.port}/")
+        with Team(tmp_path, store, registry.url, lease=30.0) as team:
+            team.run("ann", "store", "migrate")
+            team.schedules = EVERY_SECOND
+            worker = team.worker("w1", "--grace=1s")
+            wait_until(lambda: worker.get("healthz")[0] == 200)
+            link.swallow()
+            wait_until(lambda: worker.get("healthz")[0] == 503)
+            worker.signal(signal.SIGTERM)
+            worker.ended(1 + 9)  # the chart gives it ten
 
 
 def test_a_second_signal_ends_at_once(team: Team, registry: SlowRegistry, pusher: Pusher) -> None:

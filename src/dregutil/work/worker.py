@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import signal
+import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING
@@ -33,6 +35,8 @@ __all__ = ["Worker", "run"]
 
 ROUND = 1.0  # seconds between two looks
 LEASE = 60.0  # seconds that a job is its worker's after its last sign of life
+_KILLED = 3.0  # seconds to notice that jobs were killed
+_LATEST = 8.0  # seconds after the grace period until the process ends, whatever waits; the chart gives it ten
 _SWEEP = 60.0  # seconds between two looks for what dead workers left
 
 
@@ -117,9 +121,9 @@ class Worker:
                 why = "another signal" if time.monotonic() < end else "the grace period is over"
                 self._tell(f"{why}: the jobs that are left are ended at once; they can be continued")
                 self._children.kill()
-                await asyncio.wait((everything,), timeout=10.0)
+                await asyncio.wait((everything,), timeout=_KILLED)
                 everything.cancel()
-                await asyncio.gather(everything, return_exceptions=True)
+                await asyncio.wait((everything,), timeout=_KILLED)
         await self._asking.insist(0.0, self._workers.leave, self._bench.holder)
 
     async def _round(self) -> None:
@@ -252,6 +256,7 @@ def run(site: Site, tell: Callable[[str], None], on_ready: Callable[[str], None]
         def end() -> None:
             if stop.is_set():
                 hurry.set()
+            _end_within((0.0 if stop.is_set() else site.grace) + _LATEST)
             stop.set()
 
         for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -260,3 +265,11 @@ def run(site: Site, tell: Callable[[str], None], on_ready: Callable[[str], None]
         await Worker(site, tell, lease=lease).run(stop, hurry, on_ready)
 
     asyncio.run(until_stopped())
+
+
+def _end_within(seconds: float) -> None:
+    """End this process after so many seconds, if it is still there: a store that hangs keeps threads and tasks waiting
+    that nothing else ends. What its leases are of is another worker's then."""
+    latest = threading.Timer(seconds, os._exit, (1,))
+    latest.daemon = True
+    latest.start()
