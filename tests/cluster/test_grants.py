@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -223,15 +224,17 @@ def test_a_worker_carries_a_run_out_from_its_begin_to_its_end(as_role: AS_ROLE) 
     whole = ledger.claim_registry(KEY, KEY, "worker", limit=1)
     assert whole is not None
     lines = [Entry("run", b"header"), *(Entry("step", b"step", name, number) for number, name in enumerate("ab", 1))]
-    ledger.begin(NewRun("run-1", KEY), lambda _: lines, whole.fence)
-    first = ledger.claim_next("run-1", whole.fence, "worker", limit=1)
+    run = NewRun("run-1", KEY)
+    ledger.begin(run, lambda _: lines, whole.fence)
+    registry = replace(whole.fence, holder=run.holder)
+    first = ledger.claim_next("run-1", registry, "worker", limit=1)
     assert first is not None
     ledger.append("run-1", [Entry("intent", b"line", "a", 1)], [first.fence])
     ledger.note_tried("run-1", first.fence)
     ledger.release(first.fence, settled=True)
     assert ledger.left("run-1", "worker") == 1, "what was tried is not tried again by the same process"
     for holder in ("worker", "another"):
-        taken = ledger.claim_next("run-1", whole.fence, holder, limit=1)
+        taken = ledger.claim_next("run-1", registry, holder, limit=1)
         assert taken is not None
         ledger.append("run-1", [Entry("looked", b"line", taken.fence.repository)], [taken.fence])
         ledger.release(taken.fence, settled=True)
