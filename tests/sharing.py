@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import BytesIO, StringIO, TextIOWrapper
@@ -14,11 +14,29 @@ from pathlib import Path
 import pytest
 
 from dregutil.cli import run
+from dregutil.store.database import Database
 from program import Program
 
-__all__ = ["Machine", "Ran"]
+__all__ = ["Machine", "Ran", "backed_up"]
 
 POLICY = "version: 1\npolicies:\n  - {name: web, repositories: ['shop/*'], keep: {last: 2}, min_age: 0s}\n"
+
+
+def backed_up(database: Database, *tables: str) -> Callable[[], None]:
+    """What brings tables of a store back to what they are now, as an older backup does."""
+    with database.transaction() as transaction:
+        kept = {name: transaction.rows(f"SELECT * FROM {name}") for name in tables}
+
+    def restore() -> None:
+        with database.transaction() as transaction:
+            for name, rows in kept.items():
+                transaction.execute(f"DELETE FROM {name}")
+                for row in rows:
+                    values = {f"c{chr(97 + number)}": value for number, value in enumerate(row)}
+                    marks = ", ".join(f":{one}" for one in values)
+                    transaction.execute(f"INSERT INTO {name} VALUES ({marks})", values)
+
+    return restore
 
 
 @dataclass(frozen=True)

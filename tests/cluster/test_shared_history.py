@@ -22,6 +22,7 @@ from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.store import mirrored
 from dregutil.store.database import Database
 from dregutil.store.facts import SharedFacts
+from sharing import backed_up
 
 REGISTRY = "registry.example.com"
 SHOP = Repository("shop")
@@ -196,17 +197,10 @@ def test_a_copy_with_versions_that_a_restored_store_gave_out_again_is_made_again
     machine: Machine, database: Database, since: int
 ) -> None:
     machine("a").record(inventory(x=1), now=at(0))
-    with database.transaction() as transaction:
-        tables = {name: transaction.rows(f"SELECT * FROM {name}") for name in ("shared_file", "shared_row")}
+    restore = backed_up(database, "shared_file", "shared_row")
     machine("a").record(inventory(x=1, lost=2), now=at(10))
     machine("b").bring()
-    with database.transaction() as transaction:
-        for name, former in tables.items():
-            transaction.execute(f"DELETE FROM {name}")
-            for row in former:
-                values = {f"c{chr(97 + number)}": value for number, value in enumerate(row)}
-                marks = ", ".join(f":{one}" for one in values)
-                transaction.execute(f"INSERT INTO {name} VALUES ({marks})", values)
+    restore()
     for number in range(since):
         machine("c").record(inventory(x=1, **{f"new{number}": number}), now=at(20 + number))
     for name in "ab":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -14,7 +15,7 @@ import aiohttp
 import pytest
 
 from dregutil import clock
-from dregutil.errors import JournalError, StoreError
+from dregutil.errors import JournalError, StoreAccessError, StoreError
 from dregutil.oci.names import Digest, Repository, Tag
 from dregutil.pulls.coverage import recorded_since
 from dregutil.pulls.listener import Listener
@@ -23,6 +24,8 @@ from dregutil.pulls.store import PullStore
 from dregutil.pulls.writer import Batch
 from dregutil.store.database import Database
 from dregutil.store.facts import SharedFacts
+from dregutil.store.mirrored import MirroredFile
+from sharing import backed_up
 
 REGISTRY = "registry.example.com"
 SHOP = Repository("shop")
@@ -119,6 +122,89 @@ def test_pulls_are_not_read_from_a_copy_whose_store_cannot_be_asked(machine: Mac
         transaction.execute("ALTER TABLE shared_file RENAME TO hidden")
     with pytest.raises(StoreError):
         machine("b").pulls(SHOP)
+
+
+def since(store: PullStore, now: int) -> float:
+    """For how many hours before `now` pulls are recorded; -1 if they are not."""
+    found = recorded_since(store.sources(), datetime.fromtimestamp(now, UTC), timedelta(minutes=30))
+    return -1 if found is None else (now - found.timestamp()) / 3600
+
+
+@pytest.mark.parametrize("first", ["listener", "reader"])
+def test_pulls_that_a_restored_store_forgot_are_a_gap(machine: Machine, database: Database, first: str) -> None:
+    """Whoever finds out first: the one that goes on recording, or one that only reads."""
+    now = int(time.time())
+    record(machine("listener"), now - 9 * 3600, "kept")
+    restore = backed_up(database, "shared_file", "shared_row")
+    record(machine("listener"), now - 5 * 3600, "forgotten")
+    assert since(machine("reader"), now - 5 * 3600) == 4
+    restore()
+    assert since(machine("new"), now - 9 * 3600) == 0, "a machine that knew nothing of it does not find out"
+    if first == "reader":
+        assert pulled(machine("reader")) == {"kept": now - 9 * 3600}
+    record(machine("listener"), now, "later")
+    for name in ("reader", "new", "listener"):
+        assert pulled(machine(name)) == {"kept": now - 9 * 3600, "later": now}
+        (source,) = machine(name).sources()
+        (gap,) = source.gaps
+        assert (gap.since.timestamp(), gap.why) == (now - 9 * 3600, "the store was restored from a backup")
+        assert 0 <= since(machine(name), int(time.time())) < 0.1
+    assert rows(machine("reader")) == rows(machine("listener"))
+
+
+def test_one_who_learns_late_of_a_restored_store_finds_the_gap_too(machine: Machine, database: Database) -> None:
+    """The copy of the listener was lost with its pod."""
+    now = int(time.time())
+    record(machine("listener"), now - 9 * 3600, "kept")
+    restore = backed_up(database, "shared_file", "shared_row")
+    record(machine("listener"), now - 5 * 3600, "forgotten")
+    machine("reader").bring()
+    restore()
+    record(machine("another listener"), now - 1800, "later")
+    assert since(machine("new"), now) > 8
+    machine("reader").bring()
+    assert since(machine("new"), int(time.time())) == -1
+    record(machine("another listener"), int(time.time()), "now")
+    assert 0 <= since(machine("new"), int(time.time())) < 0.1
+
+
+def test_access_logs_have_no_gap_after_a_restore(machine: Machine, database: Database) -> None:
+    record(machine("a"), NOW, "x", kind=SourceKind.LOG, source="a:/log")
+    restore = backed_up(database, "shared_file", "shared_row")
+    record(machine("a"), NOW + 5, "y", kind=SourceKind.LOG, source="a:/log")
+    restore()
+    record(machine("a"), NOW + 5, "y", kind=SourceKind.LOG, source="a:/log")
+    (source,) = machine("b").sources()
+    assert not source.gaps
+
+
+def test_who_may_not_write_reads_what_a_restored_store_has(
+    machine: Machine, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(machine("a"), NOW, "kept")
+    restore = backed_up(database, "shared_file", "shared_row")
+    record(machine("a"), NOW + 5, "forgotten")
+    restore()
+
+    def refused(_: MirroredFile) -> None:
+        raise StoreAccessError("permission denied")
+
+    monkeypatch.setattr(MirroredFile, "_make_known", refused)
+    assert pulled(machine("a")) == {"kept": NOW}
+
+
+def test_a_machine_that_was_away_for_long_finds_no_gap(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dregutil.store.mirrored._KEPT", 4)
+    record(machine("a"), NOW, "0")
+    machine("b").bring()
+    for number in range(1, 20):
+        record(machine("a"), NOW + number, str(number))
+        if number % 3 == 0:
+            record(machine("c"), NOW + number, str(number))
+    assert len(pulled(machine("b"))) == 20
+    for name in "abcd":
+        (source,) = machine(name).sources()
+        assert not source.gaps
 
 
 def event(at: datetime, instance: str = "one") -> dict[str, object]:

@@ -17,6 +17,7 @@ from dregutil.store.database import Database
 from dregutil.store.ledger import Entry, Ledger, NewRun
 from dregutil.store.plans import MOST_TRIES, Plans, TakenPlan
 from driven import CountedMachine, run_machine
+from sharing import backed_up
 
 HOST = "registry.example.com"
 MADE = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
@@ -176,6 +177,20 @@ def test_a_plan_whose_run_was_discarded_is_begun_again(plans: Plans, database: D
     assert taken(plans.take([HOST], "w2")).run == ""
     begin(database, sum_, "run-2")
     assert plans.find(sum_).run == "run-2"
+
+
+def test_a_restored_store_has_the_approval_until_it_expires(plans: Plans, database: Database) -> None:
+    sum_ = approved(plans)
+    restore = backed_up(database, "plan", "approval")
+    plans.take([HOST], "w1")
+    begin(database, sum_, "run-1")
+    assert plans.done(sum_, "w1", left="")
+    restore()
+    Ledger(database).remove("run-1")
+    assert taken(plans.take([HOST], "w2")).sum == sum_
+    restore()
+    shift(database, "expires", sum_)
+    assert plans.take([HOST], "w2") is None
 
 
 def test_no_plan_begins_while_another_run_is_at_work(plans: Plans, database: Database) -> None:

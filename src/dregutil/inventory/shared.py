@@ -8,7 +8,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["SharedDocument", "SharedDocuments", "SharedFile", "SharedFiles", "SharedRecords"]
+__all__ = ["Forgotten", "SharedDocument", "SharedDocuments", "SharedFile", "SharedFiles", "SharedRecords"]
+
+
+Forgotten = Callable[[sqlite3.Connection], Callable[[sqlite3.Connection], None]]
+"""Called with a copy that has what a store has forgotten. What it returns notes that in the copy, once it is made again
+from the store."""
 
 
 class SharedFile(Protocol):
@@ -25,8 +30,9 @@ class SharedFile(Protocol):
 class SharedFiles(Protocol):
     """The shared databases of one registry."""
 
-    def file(self, name: str, path: Path) -> SharedFile:
-        """The database of a name, with this machine's copy at `path`."""
+    def file(self, name: str, path: Path, forgotten: Forgotten | None = None) -> SharedFile:
+        """The database of a name, with this machine's copy at `path`. `forgotten`: what to note for everyone where the
+        copy has what the store was restored without."""
 
 
 class SharedDocument(Protocol):

@@ -8,6 +8,7 @@
     listener     receives notifications over HTTP
     log_files    reads files of logs, and remembers how far
     find_logs    finds the logs that a policy names
+    forgotten    the gap where a shared store was restored without what was recorded
     coverage     since when everything was recorded
     evidence     the last pull of a tag, with what it refers to
 

@@ -14,6 +14,7 @@ from dregutil.errors import JournalError
 from dregutil.files import create_private, make_private_folder
 from dregutil.inventory.shared import SharedFiles
 from dregutil.oci.names import Digest, Repository, Tag
+from dregutil.pulls.forgotten import note_forgotten
 from dregutil.pulls.pull import Gap, Pull, RepositoryPulls, Source, SourceKind, Span
 from dregutil.pulls.tables import VERSION, has_begun, pulls_file, version_of
 from dregutil.pulls.writer import PullWriter
@@ -44,7 +45,7 @@ class PullStore:
         self._state, self._registry = state, registry
         self.path = pulls_file(state, registry)
         self._copy = copy
-        self._shared = None if shared is None else shared.file("pulls", self.path)
+        self._shared = None if shared is None else shared.file("pulls", self.path, note_forgotten)
         self._brought = float("-inf")  # when the copy was last brought up to date
 
     def bring(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from dregutil.inventory.shared import Forgotten
 from dregutil.journal.actor import host_name, user_name
 from dregutil.oci.names import registry_key
 from dregutil.store.contents import SharedContents
@@ -46,9 +47,9 @@ class SharedFacts:
                 values,
             )
 
-    def file(self, name: str, path: Path) -> MirroredFile:
-        """A database of the registry, by its name, with this machine's copy at `path`."""
-        return MirroredFile(self._database, self._key, name, path)
+    def file(self, name: str, path: Path, forgotten: Forgotten | None = None) -> MirroredFile:
+        """A database of the registry, by its name, with this machine's copy at `path`. `forgotten`: see SharedFiles."""
+        return MirroredFile(self._database, self._key, name, path, forgotten)
 
     def names(self, beginning: str) -> list[str]:
         """The names of the small files that were written, those that begin so."""

@@ -4,20 +4,22 @@ A change is made in a copy that is up to date, while nobody else changes the fil
 and written to the store; the store commits first, so that a copy never has what the store has not. A copy knows up to
 which version it has the rows, and takes those that came later. A copy with other tables than the store's is made again,
 and so is one of a version that the store does not have: it was restored from an older one, and may have got another
-version of that number since. So each version has a mark, in a row of its own.
+version of that number since. So each version has a mark, in a row of its own. What the store forgot may be noted for
+everyone then.
 """
 
 from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dregutil.errors import ConflictError, JournalError, StoreError
+from dregutil.errors import ConflictError, JournalError, StoreAccessError, StoreError
 from dregutil.files import create_private, make_private_folder
+from dregutil.inventory.shared import Forgotten
 from dregutil.store.copied import (
     Layout,
     apply_rows,
@@ -51,6 +53,10 @@ class _Head:
     mark: bytes = b""
 
 
+def _nothing(_copy: sqlite3.Connection) -> None:
+    pass
+
+
 def _key(version: int) -> bytes:
     return b"%d" % version
 
@@ -75,9 +81,12 @@ class MirroredFile:
     """One file of a registry. Every method raises StoreError if the store cannot be used, JournalError if the copy
     cannot."""
 
-    def __init__(self, database: Database, registry: str, name: str, path: Path) -> None:
-        """`registry` is its key, `name` that of the file, `path` this machine's copy."""
+    def __init__(
+        self, database: Database, registry: str, name: str, path: Path, forgotten: Forgotten | None = None
+    ) -> None:
+        """`registry` is its key, `name` that of the file, `path` this machine's copy. `forgotten`: see SharedFiles."""
         self.path = path
+        self._forgotten = forgotten
         self._database = database
         self._values: dict[str, object] = {"registry": registry, "name": name}
 
@@ -91,6 +100,9 @@ class MirroredFile:
         with self._opened() as copy:
             if known_version(copy) == (head.version, head.mark):
                 return
+            if self._forgotten is not None and self._knows_more(copy):
+                with suppress(StoreAccessError), self.writing(copy):
+                    pass  # it is noted; who has no right to write cannot tell anybody
             with self._database.transaction(durable=False, pauses=True) as transaction:
                 copy.execute("BEGIN IMMEDIATE")
                 newest = self._head(transaction)
@@ -106,10 +118,11 @@ class MirroredFile:
             with self._database.transaction(pauses=True) as transaction:
                 head = self._locked(transaction)
                 copy.execute("BEGIN IMMEDIATE")
-                self._catch_up(transaction, copy, head)
+                note = self._catch_up(transaction, copy, head)
                 before = Layout.of(copy)
                 watch(copy, before)
                 with _errors_of_copy():
+                    note(copy)
                     yield
                 version, mark = self._publish(transaction, copy, head, before)
                 unwatch(copy)
@@ -156,14 +169,16 @@ class MirroredFile:
         )
         transaction.execute("UPDATE shared_file SET forgotten = :until WHERE id = :number", values)
 
-    def _catch_up(self, transaction: Transaction, copy: sqlite3.Connection, head: _Head) -> None:
-        """Take what the copy does not have, within its transaction."""
+    def _catch_up(
+        self, transaction: Transaction, copy: sqlite3.Connection, head: _Head
+    ) -> Callable[[sqlite3.Connection], None]:
+        """Take what the copy does not have, within its transaction. What is returned notes what the store forgot."""
         known, mark = known_version(copy)
         if (known, mark) == (head.version, head.mark):
-            return
-        layout = Layout.parse(head.layout)
-        is_older = head.forgotten < known <= head.version and mark == self._mark(transaction, head, known)
-        if not is_older or Layout.of(copy) != layout:
+            return _nothing
+        layout, has_more = Layout.parse(head.layout), self._has_more(transaction, copy, head)
+        note = self._forgotten(copy) if has_more and self._forgotten is not None else _nothing
+        if has_more or known <= head.forgotten or Layout.of(copy) != layout:
             make_again(copy, layout)
             known = 0
         rows = transaction.each(
@@ -172,6 +187,17 @@ class MirroredFile:
         )
         apply_rows(copy, layout, ((str(part), bytes(key), body) for part, key, body in rows))
         note_version(copy, head.version, head.mark)
+        return note
+
+    def _knows_more(self, copy: sqlite3.Connection) -> bool:
+        with self._database.transaction(durable=False) as transaction:
+            head = self._head(transaction)
+            return head is not None and self._has_more(transaction, copy, head)
+
+    def _has_more(self, transaction: Transaction, copy: sqlite3.Connection, head: _Head) -> bool:
+        """Whether the copy has a version that the store has not, as after an older backup of it was restored."""
+        known, mark = known_version(copy)
+        return known > head.version or (known > head.forgotten and mark != self._mark(transaction, head, known))
 
     def _mark(self, transaction: Transaction, head: _Head, version: int) -> bytes:
         """The mark of a version."""
