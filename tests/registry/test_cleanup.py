@@ -134,10 +134,13 @@ def test_more_than_max_remove_is_refused_unless_it_was_reviewed(program: Program
     )
     assert said in shown.stdout
     assert "REFUSED" not in shown.stdout
-    waits = program.run("cleanup", "-f", "policy.yml", "--approve", "--store", f"sqlite://{tmp_path}/store.sqlite")
+    store = f"sqlite://{tmp_path}/store.sqlite"
+    waits = program.run("cleanup", "-f", "policy.yml", "--approve", "--store", store)
     assert waits.returncode == 0
     assert said.replace("apply", "approve") in waits.stderr
     assert "REFUSED" not in waits.stderr
+    waiting = program.run("plans", "show", waits.stdout.strip(), "--store", store).stdout
+    assert "more than max_remove would go: branches (2 of 4 tags): review the plan before you approve it" in waiting
     assert program.run("apply", "plan.jsonl", "-y").returncode == 0
     assert set(shop.tags("team/app")) == {"main-0000002", "main-0000003"}
 

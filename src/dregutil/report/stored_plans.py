@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+import msgspec
+
 from dregutil.report.units import age_text, plural
 from dregutil.store.plans import StoredPlan
 
-__all__ = ["short_sum", "stored_plan_object", "stored_plan_pairs", "stored_plan_row"]
+__all__ = ["refusal_of", "short_sum", "stored_plan_object", "stored_plan_pairs", "stored_plan_row"]
 
 _DIGITS = 12
 
@@ -48,8 +50,22 @@ def stored_plan_row(plan: StoredPlan, now: datetime) -> tuple[str, ...]:
     )
 
 
-def stored_plan_pairs(plan: StoredPlan) -> Iterator[tuple[str, str]]:
-    """Everything that is known of a plan, but its steps."""
+class _Stays(msgspec.Struct):
+    """Of what a plan's policy keeps: why a cleanup that nobody reviews refuses the plan."""
+
+    refused: str | None = None
+
+
+def refusal_of(stays: bytes | None) -> str:
+    """Why a cleanup would refuse a plan, by what its maker put beside it; empty if it would not, or nobody knows."""
+    try:
+        return msgspec.json.decode(stays or b"{}", type=_Stays).refused or ""
+    except msgspec.MsgspecError:  # of another version
+        return ""
+
+
+def stored_plan_pairs(plan: StoredPlan, refusal: str = "") -> Iterator[tuple[str, str]]:
+    """Everything that is known of a plan, but its steps. `refusal`: see `refusal_of`."""
     yield "plan", plan.sum
     yield "registry", plan.registry
     yield "state", plan.state + (f": {plan.why}" if plan.why else "")
@@ -63,6 +79,8 @@ def stored_plan_pairs(plan: StoredPlan) -> Iterator[tuple[str, str]]:
         yield "policy", plan.policy
     if plan.run:
         yield "run", plan.run
+    if refusal:
+        yield "warning", f"{refusal}: review the plan before you approve it"
 
 
 def _what(plan: StoredPlan, now: datetime) -> str:

@@ -13,7 +13,13 @@ from dregutil.errors import UsageError
 from dregutil.journal.actor import user_name
 from dregutil.plan.file import decode_plan
 from dregutil.report.removal import brake_lines, plan_lines, plan_objects, policy_source_lines
-from dregutil.report.stored_plans import short_sum, stored_plan_object, stored_plan_pairs, stored_plan_row
+from dregutil.report.stored_plans import (
+    refusal_of,
+    short_sum,
+    stored_plan_object,
+    stored_plan_pairs,
+    stored_plan_row,
+)
 from dregutil.report.terminal import width_of
 from dregutil.report.text import column_lines, pair_lines
 from dregutil.report.units import plural
@@ -57,7 +63,7 @@ def _show(args: argparse.Namespace, settings: Settings, found: Plans) -> None:
     plan, _ = decode_plan(found.body(stored.sum).splitlines(keepends=True))
     width = width_of(sys.stdout)
     lines = [
-        *pair_lines(list(stored_plan_pairs(stored))),
+        *pair_lines(list(stored_plan_pairs(stored, refusal_of(found.stays(stored.sum))))),
         "",
         *plan_lines(
             plan,
