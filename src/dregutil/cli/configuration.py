@@ -40,7 +40,7 @@ _NO_PASSWORD = (
     "a password does not belong in this file",
     'remove it; use password_command = "pass show …", `docker login` or a credential helper, or REGISTRY_PASSWORD',
 )
-_TYPES = {str: "a string", bool: "true or false", int: "a whole number", float: "a number", list: "an array"}
+_TYPES = {str: "a string", int: "a whole number", float: "a number", list: "an array"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +238,8 @@ class _Reader:
 
 
 def _type_of(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return _TYPES.get(type(value), "a table" if isinstance(value, dict) else "a date")
 
 
