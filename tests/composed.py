@@ -118,7 +118,7 @@ class Composed:
         """Raises SystemExit for what is not known, or is not defined."""
         document = yaml.safe_load((self.project / "compose.yml").read_text())
         lines = (self.project / ".env").read_text().splitlines() if (self.project / ".env").exists() else []
-        variables = {**dict(line.split("=", 1) for line in lines), **os.environ}
+        variables = {**dict(line.split("=", 1) for line in lines if line), **os.environ}
         found: dict[str, dict[str, Any]] = interpolated(document["services"], variables)
         secrets = document.get("secrets", {})
         for name, service in found.items():

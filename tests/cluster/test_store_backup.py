@@ -74,7 +74,7 @@ COMMANDS = (
     ("change", "advice"),
     [
         ("INSERT INTO migration (number, name, at) VALUES (99, 'of the future', 0)", "use a newer dregutil"),
-        ("DELETE FROM migration WHERE number = :newest", "`dregutil store migrate` makes them"),
+        ("DELETE FROM migration WHERE number = :newest", "`dregutil store migrate` brings them up to date"),
     ],
     ids=["newer", "older"],
 )

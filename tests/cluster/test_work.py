@@ -124,7 +124,8 @@ def test_two_workers_run_each_tick_once(team: Team, database: Database, pusher: 
     team.schedules = EVERY_SECOND
     workers = [team.worker("w1"), team.worker("w2")]
     done = "is done, in"
-    wait_until(lambda: all(worker.said.count(done) >= 2 for worker in workers), 90)
+    # Both look each second. The one that does so earlier in it may have all of them.
+    wait_until(lambda: sum(worker.said.count(done) for worker in workers) >= 5, 90)
     for worker in workers:
         worker.signal(signal.SIGTERM)
     assert [worker.ended() for worker in workers] == [0, 0]
