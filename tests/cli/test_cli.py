@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -325,13 +326,16 @@ def test_a_port_that_does_not_speak_http(cli: Cli) -> None:
         thread = Thread(target=_say_nonsense, args=(listener,))
         thread.start()
         code, _, err = cli("doctor", registry=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        listener.shutdown(socket.SHUT_RDWR)
         thread.join()
     assert code == 6
     assert "Traceback" not in err
 
 
 def _say_nonsense(listener: socket.socket) -> None:
-    connection, _ = listener.accept()
-    with connection:
-        connection.recv(1000)
-        connection.sendall(b"SSH-2.0-nothing\r\n\r\n")
+    with suppress(OSError):  # nobody listens any more
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"SSH-2.0-nothing\r\n\r\n")
