@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dregutil.errors import StoreError
+from dregutil.oci.names import Repository, Tag
+from dregutil.pulls.pull import SourceKind
+from dregutil.pulls.store import PullStore
+from dregutil.pulls.writer import Batch
 from dregutil.store.address import StoreAddress
 from dregutil.store.database import Database, open_database
+from dregutil.store.facts import SharedFacts
 from dregutil.store.grants import DATABASE_GRANTS, RIGHTS, ROLES, grants_sql, needs
 from dregutil.store.ledger import Entry, Ledger, NewRun
 from dregutil.store.migrations import NEWEST, migrate, table_names
@@ -21,7 +26,7 @@ from dregutil.store.state import read_state
 from images import Pusher
 from servers import DistributionServer
 from servers.postgres import Postgres
-from sharing import Machine
+from sharing import Machine, backed_up
 
 if TYPE_CHECKING:
     import psycopg
@@ -64,6 +69,28 @@ def as_role(shared_url: str, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
     with postgres.connect(name) as connection:
         for database in opened[1:]:
             connection.execute(f"DROP ROLE {database.address.url.partition('//')[2].partition('@')[0]}")
+
+
+def test_a_reader_whose_copy_of_pulls_a_restored_store_forgot_takes_what_is_there(
+    as_role: AS_ROLE, shared_url: str, tmp_path: Path
+) -> None:
+    owner, reader = open_database(StoreAddress.parse(shared_url)), as_role("dregutil_reader")
+    here = PullStore(tmp_path / "here", KEY, shared=SharedFacts(owner, KEY))
+
+    def known() -> set[str]:
+        found = PullStore(tmp_path / "there", KEY, shared=SharedFacts(reader, KEY)).pulls(Repository("shop"))
+        return {str(tag) for tag in found.tags}
+
+    batch = Batch(recorded=(1_790_000_000, 1_790_000_000))
+    for tag in ("kept", "forgotten"):
+        restore = backed_up(owner, "shared_file", "shared_row")
+        batch.add(Repository("shop"), Tag(tag), 1_790_000_000, "docker")
+        with here.writer(SourceKind.EVENTS, "events") as writer:
+            writer.write(batch)
+    assert known() == {"kept", "forgotten"}
+    restore()
+    assert known() == {"kept"}
+    owner.close()
 
 
 def test_a_reader_exports(as_role: AS_ROLE, tmp_path: Path) -> None:
