@@ -255,11 +255,12 @@ class Cluster:
 
     def finish(self, machine: Machine) -> None:
         """Resume the run until it is finished."""
-        for _ in range(4):
+        end = time.monotonic() + 4 * _PATIENCE
+        while True:
             found = machine.run("apply", "--resume", self.run, "-y")
             if self.is_finished:
                 return
-        raise AssertionError(f"{found.returncode}\n{found.stdout}\n{found.stderr}")
+            assert time.monotonic() < end, f"{found.returncode}\n{found.stdout}\n{found.stderr}"
 
     def undo(self, machine: Machine) -> None:
         """Undo the run, once it is allowed to. Nobody waits for what may be left of this one: it has time for each

@@ -107,9 +107,8 @@ def test_one_is_stopped_when_its_request_is_ready_to_be_sent(cluster: Cluster) -
     first = cluster.ready(cluster.machine_that_stops("a", _PROBES + 3))
     go_on(first, *cluster.remove)
     wait_for(lambda: is_stopped(first))
-    second = cluster.machine("b").run("apply", "--resume", cluster.run, "-y")
-    assert second.returncode == 0, second.stderr
-    assert cluster.is_finished
+    # Its other tasks may stand still in a transaction: the second one gets those rows when PostgreSQL has ended that.
+    cluster.finish(cluster.machine("b"))
     check_wakes_to_nothing(cluster, first)
     check(cluster, cluster.machine("c"), cluster.machine("d"))
 
