@@ -107,8 +107,8 @@ def test_one_is_stopped_when_its_request_is_ready_to_be_sent(cluster: Cluster) -
     first = cluster.ready(cluster.machine_that_stops("a", _PROBES + 3))
     go_on(first, *cluster.remove)
     wait_for(lambda: is_stopped(first))
-    # Its other tasks may stand still in transactions, each waiting for rows of the one before. PostgreSQL ends each 30 s
-    # after its turn; until then the second machine loses its lease of 3 s while it waits, and resumes again.
+    # Its other tasks may stand still in transactions, each waiting for rows of the one before. PostgreSQL ends each
+    # 30 s after its turn; until then the second machine loses its lease of 3 s while it waits, and resumes again.
     cluster.finish(cluster.machine("b"))
     check_wakes_to_nothing(cluster, first)
     check(cluster, cluster.machine("c"), cluster.machine("d"))

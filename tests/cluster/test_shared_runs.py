@@ -220,6 +220,17 @@ def stopping(server: DistributionServer, store: str, folder: Path) -> tuple[dreg
     return session, stop
 
 
+def test_no_run_goes_unrecorded_on_a_store(
+    registry_server: DistributionServer, pusher: Pusher, store: str, tmp_path: Path
+) -> None:
+    before = pushed(pusher)
+    with opened(registry_server, store, tmp_path) as session:
+        plan = session.plan_removal(*REPOSITORIES, tags=["<2"])
+        with pytest.raises(dregutil.UsageError, match="is recorded there"):
+            session.apply(plan, record=False)
+    assert tags_of(pusher) == before
+
+
 def test_a_run_is_not_resumed_that_another_machine_has_undone_meanwhile(
     registry_server: DistributionServer, pusher: Pusher, store: str, tmp_path: Path
 ) -> None:
@@ -231,7 +242,7 @@ def test_a_run_is_not_resumed_that_another_machine_has_undone_meanwhile(
         assert record is not None
         here.undo(run)
         with pytest.raises(RefusedError, match="was undone"):
-            there._run(there._session._run(record.plan, record, stop=None, ends_at=None))
+            there._run(there._session._run(record.plan, record, record=True, stop=None, ends_at=None))
     assert tags_of(pusher) == before
 
 

@@ -57,22 +57,26 @@ class RemovalSession(ProtectedSession):
         plan: Plan | Proposal,
         *,
         confirm_tags: int | None = None,
+        record: bool = True,
         stop: Stop | None = None,
         ends_at: float | None = None,
     ) -> RunResult:
         """Remove what a plan, or the plan of a cleanup, says. The run is locked and recorded, and each step is checked
         again just before it.
 
-        If the plan removes most of a repository, `confirm_tags` must be `plan.removed_tags`. Once `stop` is set, no
-        other step begins; nor does one after `ends_at` (on the clock of `time.monotonic`).
+        If the plan removes most of a repository, `confirm_tags` must be `plan.removed_tags`. With `record=False` the
+        run can be neither resumed nor undone; a session with a shared store refuses that. Once `stop` is set, no other
+        step begins; nor does one after `ends_at` (on the clock of `time.monotonic`).
 
-        Raises, before anything is sent: BrakeError; RefusedError if another run is active; PlanRefusedError if the
-        plan is for another registry; JournalError if nothing can be recorded; DeletionDisabledError, DeniedError,
-        LoginError and UnreachableError. What fails later is in the result.
+        Raises, before anything is sent: BrakeError; UsageError; RefusedError if another run is active; PlanRefusedError
+        if the plan is for another registry; JournalError if nothing can be recorded; DeletionDisabledError,
+        DeniedError, LoginError and UnreachableError. What fails later is in the result.
         """
         from dregutil.plan.brake import check_brake
         from dregutil.plan.cleanup import Proposal
 
+        if not record and self._shared is not None:  # it would pass by approvals, leases, and everybody's undo
+            raise UsageError("a run on a shared store is recorded there", advice="leave record=False out")
         proposal = plan if isinstance(plan, Proposal) else None
         if proposal is not None and proposal.refused:
             named = ", ".join(f"{one.name} ({one.taken})" for one in proposal.refused)
@@ -82,7 +86,7 @@ class RemovalSession(ProtectedSession):
         check_brake(steps, confirm_tags)
         with suppress(JournalError):  # a run that cannot be recorded says so itself
             self.records.wait()
-        result = await self._run(steps, None, stop=stop, ends_at=ends_at)
+        result = await self._run(steps, None, record=record, stop=stop, ends_at=ends_at)
         if proposal is not None:
             self.remember(proposal)
         return result
@@ -94,7 +98,7 @@ class RemovalSession(ProtectedSession):
         record = self.to_resume(run)
         if record is None:
             return RunResult((), id=run)
-        return await self._run(record.plan, record, stop=stop, ends_at=None)
+        return await self._run(record.plan, record, record=True, stop=stop, ends_at=None)
 
     def to_resume(self, run: str) -> RunRecord | None:
         """The record of a run to resume; None if nothing is left to do. Raises NotFoundError, RefusedError if the run
@@ -164,10 +168,11 @@ class RemovalSession(ProtectedSession):
             )
 
     async def _run(
-        self, plan: Plan, earlier: RunRecord | None, *, stop: Stop | None, ends_at: float | None
+        self, plan: Plan, earlier: RunRecord | None, *, record: bool, stop: Stop | None, ends_at: float | None
     ) -> RunResult:
+        from dregutil.apply.apply import apply_plan
         from dregutil.apply.recorded import apply_recorded
-        from dregutil.plan.outcome import RunResult
+        from dregutil.plan.outcome import NoRecorder, RunResult
         from dregutil.session.stop import Stop
 
         seconds, surveys = (self.seconds_for(plan), self.surveys) if plan is self._planned else (None, None)
@@ -182,19 +187,24 @@ class RemovalSession(ProtectedSession):
             holds = await self._asked_holds(plan)  # under the lock: no undo comes between
             known = self._known_untagged(*untagged_in)
             async with self.connected() as registry:
-                result = await apply_recorded(
-                    registry,
-                    plan,
-                    self.store,
-                    known=known,
-                    readings=surveys,
-                    earlier=earlier,
-                    on_progress=self._tell,
-                    seconds=seconds,
-                    stop=event,
-                    ends_at=ends_at,
-                    holds=holds,
-                )
+                if not record:
+                    result = await apply_plan(
+                        registry, plan, recorder=NoRecorder(), known=known, readings=surveys, stop=event, holds=holds
+                    )
+                else:
+                    result = await apply_recorded(
+                        registry,
+                        plan,
+                        self.store,
+                        known=known,
+                        readings=surveys,
+                        earlier=earlier,
+                        on_progress=self._tell,
+                        seconds=seconds,
+                        stop=event,
+                        ends_at=ends_at,
+                        holds=holds,
+                    )
         self._learn_result(result)
         return result
 

@@ -300,10 +300,13 @@ class Session(CollectionVerbs, OverviewVerbs, PullVerbs):
         plan: Plan | Proposal,
         *,
         confirm_tags: int | None = None,
+        record: bool = True,
         stop: Stop | None = None,
         ends_at: float | None = None,
     ) -> RunResult:
-        return self._run(self._session.apply(plan, confirm_tags=confirm_tags, stop=stop, ends_at=ends_at))
+        return self._run(
+            self._session.apply(plan, confirm_tags=confirm_tags, record=record, stop=stop, ends_at=ends_at)
+        )
 
     def resume(self, run: str, *, stop: Stop | None = None) -> RunResult:
         return self._run(self._session.resume(run, stop=stop))
