@@ -17,6 +17,12 @@ from typing import Any, Self
 
 from servers.http import Answer, Proxy, Request
 
+EVERY_SECOND = """
+[schedule.often]
+run = "refresh"
+cron = "* * * * * *"
+args = ["--quiet"]
+"""
 PROGRAM = (sys.executable, "-m", "dregutil")
 _PATIENCE = 40.0
 _READY = re.compile(r"(http://\S+/)healthz")

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dregutil.store.address import StoreAddress
 from dregutil.store.database import Database, open_database
 from dregutil.store.migrations import migrate
+from servers import DistributionServer
+
+if TYPE_CHECKING:
+    from many_machines import Cluster
+    from servers.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +66,15 @@ def database(store_url: str) -> Iterator[Database]:
 def store(store_url: str, database: Database) -> str:
     """The URL of a store of each dialect, with its tables."""
     return store_url
+
+
+@pytest.fixture
+def cluster(
+    postgres: Postgres, shared_url: str, registry_server: DistributionServer, tmp_path: Path
+) -> Iterator[Cluster]:
+    """Several machines, whose DELETEs are held back from the third one on."""
+    from many_machines import Cluster
+
+    with Cluster(postgres, registry_server, tmp_path) as found:
+        found.proxy.hold(after=3)
+        yield found

@@ -17,16 +17,10 @@ from images import Pusher
 from servers import DistributionServer
 from servers.pgbouncer import PgBouncer
 from servers.postgres import Postgres
-from team_work import SlowRegistry, Team, wait_until
+from team_work import EVERY_SECOND, SlowRegistry, Team, wait_until
 
 MODES = ("session", "transaction")
 TAGS = ("1.0", "1.1", "2.0")
-SCHEDULES = """
-[schedule.often]
-run = "refresh"
-cron = "* * * * * *"
-args = ["--quiet"]
-"""
 
 
 @pytest.fixture(params=MODES)
@@ -89,7 +83,7 @@ def test_a_team_works_behind_it(
                 registry.images.add(pusher.push_image(name, tag, seed=f"{name} {tag}")["digest"])
         team.run("ann", "store", "migrate")
         team.run("ann", "store", "check")
-        team.schedules = SCHEDULES
+        team.schedules = EVERY_SECOND
         workers = [team.worker("w1"), team.worker("w2")]
         planned = team.run("ann", "remove-tags", "-r", "team/a", "team/b", "-t", "<2", "--approve", "--format=json")
         sum_ = json.loads(planned.stdout)[0]["sum"]

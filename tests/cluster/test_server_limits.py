@@ -250,15 +250,6 @@ def test_each_command_says_that_the_store_can_only_be_read(
     assert len(pusher.tags("shop/web")) == 3
 
 
-@pytest.fixture
-def cluster(
-    postgres: Postgres, shared_url: str, registry_server: DistributionServer, tmp_path: Path
-) -> Iterator[Cluster]:
-    with Cluster(postgres, registry_server, tmp_path) as found:
-        found.proxy.hold(after=3)
-        yield found
-
-
 def test_a_full_disk_ends_a_run_before_its_next_delete(cluster: Cluster) -> None:
     """What could not be committed was not sent; with room again, the run is whole."""
     first, second = cluster.begun(cluster.machine("a"), cluster.machine("b"))

@@ -38,15 +38,6 @@ def many(
 
 
 @pytest.fixture
-def cluster(
-    postgres: Postgres, shared_url: str, registry_server: DistributionServer, tmp_path: Path
-) -> Iterator[Cluster]:
-    with Cluster(postgres, registry_server, tmp_path) as found:
-        found.proxy.hold(after=3)
-        yield found
-
-
-@pytest.fixture
 def on_sqlite(registry_server: DistributionServer, tmp_path: Path) -> Iterator[SqliteCluster]:
     with SqliteCluster(registry_server, tmp_path) as found:
         found.proxy.hold(after=3)

@@ -7,10 +7,6 @@ is finished by a third machine, and undone by a fourth.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from many_machines import (
     Cluster,
@@ -23,20 +19,10 @@ from many_machines import (
     is_stopped,
     wait_for,
 )
-from servers import DistributionServer
 from servers.link import Link
 from servers.postgres import Postgres
 
 _PROBES = 8  # the process that begins asks each repository whether it deletes
-
-
-@pytest.fixture
-def cluster(
-    postgres: Postgres, shared_url: str, registry_server: DistributionServer, tmp_path: Path
-) -> Iterator[Cluster]:
-    with Cluster(postgres, registry_server, tmp_path) as found:
-        found.proxy.hold(after=3)
-        yield found
 
 
 def test_one_is_killed_and_the_clocks_of_the_others_are_five_minutes_off(cluster: Cluster) -> None:

@@ -15,15 +15,9 @@ from command_lines import CommandLines
 from images import Pusher
 from servers import DistributionServer
 from servers.postgres import Postgres
-from team_work import Team, wait_until
+from team_work import EVERY_SECOND, Team, wait_until
 
 WAYS = ("in the URL", "in the environment", "in a file")
-EVERY_SECOND = """
-[schedule.often]
-run = "refresh"
-cron = "* * * * * *"
-args = ["--quiet"]
-"""
 GIVEN = ("PGPASSWORD", "PGPASSFILE", "DREGUTIL_STORE", "DREGUTIL_STORE_PASSWORD_FILE")
 
 

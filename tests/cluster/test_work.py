@@ -17,15 +17,9 @@ from images import Pusher
 from servers import DistributionServer
 from servers.link import Link
 from servers.postgres import Postgres
-from team_work import SlowRegistry, Team, WorkerProcess, wait_until
+from team_work import EVERY_SECOND, SlowRegistry, Team, WorkerProcess, wait_until
 
 REPOSITORIES = [f"team/{name}" for name in "abcdefgh"]
-EVERY_SECOND = """
-[schedule.often]
-run = "refresh"
-cron = "* * * * * *"
-args = ["--quiet"]
-"""
 
 
 @pytest.fixture
