@@ -83,7 +83,7 @@ def _tell(settings: Settings, plan: StoredPlan) -> None:
     said = {
         "approved": f"approved: a worker carries it out; it removes {plural(plan.tags, 'tag')}",
         "waiting": f"{plural(missing, 'approval')} missing",
-        "rejected": "rejected: nobody carries it out",
+        "rejected": "rejected: it will not run",
     }
     note(settings, f"the plan {short_sum(plan.sum)}: {said.get(plan.state, plan.state)}")
     emit(settings, [stored_plan_object(plan)], ())

@@ -148,9 +148,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="also answer to this host name, such as that of the proxy; may be repeated",
     )
-    proxy = parser.add_argument_group(
-        "Behind a proxy", "a USER is a name as in the proxy's header, or '*' for everyone"
-    )
+    proxy = parser.add_argument_group("Behind a proxy", "USER is the name in the proxy's header, or '*' for everyone")
     add = proxy.add_argument
     add("--user-header", type=nonempty, metavar="NAME", help="the header in which the proxy names the user")
     add(

@@ -123,9 +123,8 @@ COMMANDS = (
         registry=False,
         default=False,
         about=(
-            "List the plans in the shared store, and decide on them. `cleanup --approve` and `remove-tags --approve` "
-            "put a plan there and remove nothing. Once a plan is approved, a worker carries it out. A plan that nobody "
-            "approves expires after 24 hours."
+            "List, approve and reject the plans in the shared store. `cleanup --approve` and `remove-tags --approve` "
+            "only store a plan. A worker runs it once it is approved. Without an approval it expires after 24 hours."
         ),
         examples=(
             ("plans --store sqlite:///tmp/team.sqlite", "plans that wait for approval or are carried out"),
