@@ -220,6 +220,16 @@ def stopping(server: DistributionServer, store: str, folder: Path) -> tuple[dreg
     return session, stop
 
 
+def test_a_run_that_is_not_there_is_missed_in_the_store_and_not_in_its_mirror(
+    registry_server: DistributionServer, store: str, tmp_path: Path
+) -> None:
+    with (
+        opened(registry_server, store, tmp_path) as session,
+        pytest.raises(NotFoundError, match=r"there is no run '2026' in the store (sqlite|postgresql)://"),
+    ):
+        session.run("2026")
+
+
 def test_no_run_goes_unrecorded_on_a_store(
     registry_server: DistributionServer, pusher: Pusher, store: str, tmp_path: Path
 ) -> None:

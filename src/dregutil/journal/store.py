@@ -46,6 +46,11 @@ class RunStore:
         self.folder = folder
         self._runs = folder / "runs"
 
+    @property
+    def where(self) -> str:
+        """Where the runs are recorded, for people."""
+        return str(self.folder)
+
     def now(self) -> datetime:
         """The time, in UTC, by which holds end and records are forgotten. Raises JournalError."""
         return datetime.now(UTC)
@@ -132,7 +137,7 @@ class RunStore:
         found = [name] if name in names else [other for other in names if other.startswith(name)]
         if len(found) != 1:
             what = f"{len(found)} runs begin with {name!r}" if found else f"there is no run {name!r}"
-            raise NotFoundError(f"{what} in {self.folder}", advice="`dregutil history` lists the runs")
+            raise NotFoundError(f"{what} in {self.where}", advice="`dregutil history` lists the runs")
         return found[0]
 
     def headers(self, registry: str | None = None) -> list[RunHeader]:

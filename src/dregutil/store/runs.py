@@ -57,6 +57,10 @@ class SharedRuns(RunStore):
         self.holder = f"{user_name()}@{host_name()} {secrets.token_hex(8)}"
         self._whole: dict[str, Lease] = {}
 
+    @property
+    def where(self) -> str:
+        return f"the store {self.ledger.database.address}"
+
     def close(self) -> None:
         """Close the connections to the store."""
         self.ledger.database.close()

@@ -58,9 +58,9 @@ def _check_words(args: argparse.Namespace) -> None:
     if takes_folder and not args.folder:
         raise UsageError(f"store {args.action} needs a folder", advice="name a state folder, such as ./state")
     if not takes_folder and args.folder:
-        raise UsageError(f"store {args.action} takes no folder: {args.folder}")
+        raise UsageError(f"store {args.action} takes no folder: {args.folder}", advice="leave it out")
     if args.runs and args.action != "export":
-        raise UsageError(f"store {args.action} takes no runs: {' '.join(args.runs)}")
+        raise UsageError(f"store {args.action} takes no runs: {' '.join(args.runs)}", advice="leave them out")
 
 
 def _migrate(settings: Settings, database: Database) -> int:
@@ -130,7 +130,9 @@ def _export_parquet(settings: Settings, database: Database, folder: Path) -> int
 
 def _import(settings: Settings, database: Database, folder: Path) -> int:
     if not (folder / "runs").is_dir():
-        raise UsageError(f"{folder} is no state folder: it has no folder `runs`")
+        raise UsageError(
+            f"{folder} is no state folder: it has no folder `runs`", advice="name one, such as ~/.local/state/dregutil"
+        )
     found = import_runs(database, folder)
     _tell_imported(settings, found, folder)
     emit(settings, [{"run": name, "unfinished": name in found.unfinished} for name in found.new], found.new)
