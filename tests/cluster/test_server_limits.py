@@ -20,17 +20,11 @@ from servers import DistributionServer, free_port
 from servers.link import Link
 from servers.postgres import Postgres
 from sharing import Machine
-from team_work import SlowRegistry, Team, wait_until
+from team_work import EVERY_SECOND, SlowRegistry, Team, wait_until
 
 PAGE = Path(__file__).parents[2] / "docs" / "team.md"
 WORKER = 6  # connections of a worker itself: two for its rounds, four for the queue
 ROOM = "let more connections in (max_connections, CONNECTION LIMIT of the role, the pooler's pool)"
-SCHEDULES = """
-[schedule.often]
-run = "refresh"
-cron = "* * * * * *"
-args = ["--quiet"]
-"""
 # As when no file of a table can grow, at the moment of the commit.
 FULL_DISK = """
 SET search_path = dregutil;
@@ -91,7 +85,7 @@ def test_a_worker_comes_back_when_there_is_room(
     pusher.push_image("team/a", "1.0", seed="one")
     with SlowRegistry(registry_server.port) as registry, Team(tmp_path, url, registry.url) as team:
         team.run("ann", "store", "migrate")
-        team.schedules = SCHEDULES
+        team.schedules = EVERY_SECOND
         worker = team.worker("w1")
         done = "refresh of schedule often is done"
         wait_until(lambda: done in worker.said)
@@ -147,7 +141,7 @@ def test_a_worker_and_its_jobs_have_as_many_as_the_page_says(
     ):
         team.run("ann", "store", "migrate")
         assert link.most == 1
-        team.schedules = SCHEDULES
+        team.schedules = EVERY_SECOND
         worker = team.worker("w1", "--only=apply")  # its jobs are none of its own connections
         asking = [threading.Thread(target=worker.get, args=["metrics"]) for _ in range(10)]
         for thread in asking:
