@@ -179,7 +179,8 @@ class Ledgers(CountedMachine):
         if process.run not in self.runs:
             return
         run, lease, fence = self.runs[process.run], self.repositories[name], process.held.get(name)
-        may = fence is not None and fence.number == lease.fence and (lease.is_live or kind != "intent")
+        is_mine = fence is not None and (fence.number, fence.holder) == (lease.fence, lease.holder)
+        may = is_mine and (lease.is_live or kind != "intent")
         try:
             self.ledger.append(run.name, [Entry(kind, b"line", name, 1)], process.held.values())
         except LeaseLostError:

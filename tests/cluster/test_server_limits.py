@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +22,9 @@ from servers.link import Link
 from servers.postgres import Postgres
 from sharing import Machine
 from team_work import EVERY_SECOND, SlowRegistry, Team, wait_until
+
+if TYPE_CHECKING:
+    import psycopg
 
 PAGE = Path(__file__).parents[2] / "docs" / "team.md"
 WORKER = 6  # connections of a worker itself: two for its rounds, four for the queue
@@ -165,9 +169,29 @@ def no_standby(postgres: Postgres) -> Iterator[None]:
     with postgres.connect() as connection:
         connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'other'")
         connection.execute("SELECT pg_reload_conf()")
+        wait_until(lambda: _commits_wait(postgres, connection))  # another process of the server takes its time to know
         yield
         connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
         connection.execute("SELECT pg_reload_conf()")
+
+
+CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+
+def _commits_wait(postgres: Postgres, connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
+    """Whether a commit waits for a standby; it is cancelled then."""
+
+    def commit() -> None:
+        with postgres.connect() as one:
+            one.execute("SELECT txid_current()")
+
+    thread = threading.Thread(target=commit)
+    thread.start()
+    waited = False
+    while thread.is_alive():
+        waited = bool(connection.execute(CANCEL).fetchall()) or waited
+        thread.join(0.01)
+    return waited
 
 
 def test_what_its_standby_does_not_have_is_not_committed(
@@ -188,9 +212,8 @@ def test_what_its_standby_does_not_have_is_not_committed(
 
     thread = threading.Thread(target=write)
     thread.start()
-    cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
     with postgres.connect() as connection:
-        wait_until(lambda: not thread.is_alive() or connection.execute(cancel).fetchall())
+        wait_until(lambda: not thread.is_alive() or connection.execute(CANCEL).fetchall())
     thread.join(20)
     assert [one.may_repeat for one in failed] == [False]
     assert "might not have been replicated to the standby" in failed[0].message

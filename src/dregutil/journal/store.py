@@ -36,6 +36,7 @@ from dregutil.plan.outcome import Intent
 __all__ = ["RunStore"]
 
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+_TRIES = 100  # to find a name that no other run of the same millisecond has
 _ADVICE = "name a folder that can be written with --state-dir (DREGUTIL_STATE_DIR)"
 
 
@@ -59,10 +60,9 @@ class RunStore:
         """Begin the record of a run, the newest of all. Raises JournalError if the folder cannot be written."""
         is_first = not self._runs.exists()
         self._check_links()
-        name = f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond // 1000:03d}{secrets.token_hex(1)}"  # sorts by time
         try:
             make_private_folder(self._runs)
-            (self._runs / name).mkdir(mode=0o700)
+            name = self._new_folder(now)
             sync_folder(self._runs)  # else a power cut may lose the folder
             for folder in (self.folder, self.folder.parent) if is_first else ():
                 with contextlib.suppress(PermissionError):  # a folder above may belong to another user
@@ -71,6 +71,15 @@ class RunStore:
             raise self._not_recorded(error) from error
         number = 1 + max((header.number for header in self.headers()), default=0)
         return Journal(self._runs / name, number=number)
+
+    def _new_folder(self, now: datetime) -> str:
+        """The name of a new run, which sorts by time. Raises OSError."""
+        for _ in range(_TRIES):
+            name = f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond // 1000:03d}{secrets.token_hex(1)}"
+            with contextlib.suppress(FileExistsError):  # another run began in the same millisecond
+                (self._runs / name).mkdir(mode=0o700)
+                return name
+        raise FileExistsError(errno.EEXIST, "too many runs begin at once")
 
     def begin(self, plan: Plan, now: datetime, *, undoes: str = "", images: Sequence[Reference] = ()) -> LineWriter:
         """Begin the record of a run, with its plan. If that raises JournalError, nothing of the record is left."""

@@ -343,6 +343,18 @@ def test_a_folder_that_is_not_persistent_is_reported(folder: str, why: str) -> N
     assert bool(why_short_lived(Path(folder), mounts)) == bool(why)
 
 
+def test_runs_of_one_millisecond_have_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(["aa", "aa", "aa", "bb"])
+    monkeypatch.setattr("dregutil.journal.store.secrets.token_hex", lambda _: next(drawn))
+    store = RunStore(tmp_path)
+    for _ in range(2):
+        store.begin(plan(1), NOW).close(NOW)
+    assert [name[-2:] for name in store.names()] == ["aa", "bb"]
+    monkeypatch.setattr("dregutil.journal.store.secrets.token_hex", lambda _: "aa")
+    with pytest.raises(JournalError, match="too many runs begin at once"):
+        store.begin(plan(1), NOW)
+
+
 def test_one_run_is_shown_without_the_records_of_others_and_a_list_of_removals_reads_each_record_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
